@@ -1,0 +1,61 @@
+/**
+ * Settings: the validated configuration, whichever way it came (file or flags). Addresses are canonical
+ * dotted-quad strings here; they become bytes in gateway/plan.ts and nowhere else. Defaults that depend on
+ * the machine (first address of an interface) are still absent here; the plan fills them in.
+ */
+export interface ProxiedSetting {
+  /** First proxied address: an address of THIS VPC that stands for a far host. */
+  readonly address: string;
+  /** First far host; equal to `address` when nothing but MACs is rewritten. */
+  readonly host: string;
+  /** 32 for a single address; both sides have the same length. */
+  readonly prefixLength: number;
+  /** Where it was written, for messages: "gateway.yaml:14:9 (peers[0].proxied[2])" or "-r 10.0.0.20". */
+  readonly origin: string;
+}
+
+export interface PeerSettings {
+  readonly name: string;
+  /** Outer destination. */
+  readonly address: string;
+  readonly proxied: readonly ProxiedSetting[];
+  /** What becomes of a far source without a proxied address. */
+  readonly unlisted: 'drop' | 'masquerade';
+  /** Initiate keepalives (files only; the flag form only answers). */
+  readonly keepalive: boolean;
+  /** Who finds a far host's MAC: the far gateway, or ARP through the tunnel. */
+  readonly resolve: 'peer' | 'tunnel';
+  readonly origin: string;
+}
+
+export interface Settings {
+  /** Where the settings came from: a file's path, or "command line". */
+  readonly source: string;
+  readonly name: string;
+  readonly overlay: {
+    readonly interface: string;
+    /** Absent: first IPv4 of the interface. */
+    readonly address?: string;
+    readonly arp: 'respond' | 'silent';
+  };
+  readonly underlay: {
+    readonly interface: string;
+    /** Outer source. Absent only when the flag form's -s sat on the overlay interface: first IPv4 then. */
+    readonly address?: string;
+  };
+  readonly peers: readonly PeerSettings[];
+  readonly dataplane: {
+    readonly acceleration: 'auto' | 'off' | 'segment' | 'full';
+    readonly workers: 'auto' | number;
+    readonly offloads: 'manage' | 'leave';
+    /** How long an idle worker spins before it sleeps in poll(), microseconds; 0 = never spin. */
+    readonly spin: number;
+  };
+  /** Port and ICMP-id range of masquerade; outside the kernel's ip_local_port_range. */
+  readonly masquerade: { readonly firstPort: number; readonly lastPort: number };
+  readonly control: { readonly socket: string };
+  readonly log: {
+    readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error';
+    readonly format: 'auto' | 'pretty' | 'json';
+  };
+}

@@ -1,0 +1,79 @@
+/**
+ * The control socket's protocol, version 1: one JSON object per line. Request {"v":1,"id":n,"method":...},
+ * response {"id":n,"ok":true,"result":...} or {"id":n,"ok":false,"error":{code,message,exitCode}}.
+ */
+export const PROTOCOL_VERSION = 1;
+
+export type PeerState = 'up' | 'silent' | 'unresolved';
+
+export interface StatusResult {
+  name: string;
+  version: string;
+  pid: number;
+  state: 'running' | 'degraded' | 'stopping';
+  uptimeSeconds: number;
+  source: string;
+  generation: { published: number; acknowledged: number };
+  overlay: { interface: string; address: string; mac: string; mtu: number; up: boolean; arp: string };
+  underlay: { interface: string; address: string; mac: string; mtu: number; up: boolean };
+  /** Which rung each direction runs on, and why not a higher one. */
+  acceleration: { encap: { rung: string; why: string }; decap: { rung: string; why: string } };
+  guard: { state: 'up' | 'down'; method: string };
+  peers: {
+    name: string;
+    address: string;
+    localAddress: string;
+    state: PeerState;
+    /** Seconds since the last valid frame of this peer; null = never. */
+    lastSeenSeconds: number | null;
+    nextHop: string | null;
+    nextHopMac: string | null;
+    innerMtu: number;
+    innerMtuWhy: string;
+    proxied: number;
+    unlisted: string;
+    resolve: string;
+    keepalive: boolean;
+    counters: Record<string, number>;
+  }[];
+  /** What a person should know: conflicts found, degraded parts, each with its remedy. */
+  notices: string[];
+}
+
+export interface StatsResult {
+  workers: { worker: string; values: Record<string, number> }[];
+  totals: Record<string, number>;
+  drops: { reason: string; count: number; meaning: string; remedy: string }[];
+  peers: { peer: string; values: Record<string, number> }[];
+  bindings: number;
+}
+
+export interface NeighborRow {
+  scope: string;
+  address: string;
+  nextHop: string;
+  state: 'incomplete' | 'reachable' | 'stale' | 'delay' | 'probe' | 'failed' | 'static';
+  mac: string | null;
+  ageSeconds: number;
+  usedSecondsAgo: number | null;
+}
+
+export interface FlowRow {
+  protocol: string;
+  peer: string;
+  far: string;
+  masqueradedAs: string;
+  state: string;
+  idleSeconds: number;
+}
+
+export interface Methods {
+  status: { params: Record<string, never>; result: StatusResult };
+  stats: { params: Record<string, never>; result: StatsResult };
+  neighbors: { params: Record<string, never>; result: NeighborRow[] };
+  flows: { params: Record<string, never>; result: FlowRow[] };
+  reload: { params: Record<string, never>; result: { generation: number; changes: string[] } };
+  stop: { params: Record<string, never>; result: { stopped: true } };
+}
+
+export type Method = keyof Methods;

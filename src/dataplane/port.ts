@@ -1,0 +1,103 @@
+/**
+ * The port between the control plane and a data plane. `native-data-plane.ts` runs the C++ workers,
+ * `memory-data-plane.ts` is the in-process double. Addresses are dotted-quad strings and MACs are
+ * "02:00:00:00:00:01" on this side; the native implementation turns them into bytes.
+ */
+
+/** Where an address is a neighbor. */
+export type Scope = 'overlay' | 'underlay' | { readonly peer: number };
+
+export interface TablePeer {
+  readonly name: string;
+  readonly localAddress: string;
+  readonly address: string;
+  readonly innerMtu: number;
+  readonly unlisted: 'drop' | 'masquerade';
+  readonly resolve: 'peer' | 'tunnel';
+}
+
+export interface TableEntry {
+  readonly address: string;
+  readonly host: string;
+  readonly prefixLength: number;
+  /** Index into `peers`. */
+  readonly peer: number;
+}
+
+/** The immutable forwarding table, as published to the workers. */
+export interface ForwardingTable {
+  readonly overlayMac: string;
+  readonly overlayAddress: string;
+  readonly overlayMtu: number;
+  readonly underlayMac: string;
+  readonly peers: readonly TablePeer[];
+  readonly proxied: readonly TableEntry[];
+  readonly reserved: readonly string[];
+  readonly masquerade: { readonly firstPort: number; readonly lastPort: number };
+}
+
+/** What the workers know of a destination: the MAC to send to, or that resolution failed just now. */
+export interface Adjacency {
+  readonly scope: Scope;
+  readonly address: string;
+  /** Absent: failed. */
+  readonly mac?: string;
+  /** Index of its usage mark, 0..neighborSlots-1; stays with the address. */
+  readonly slot: number;
+}
+
+export type DataPlaneEvent =
+  | { readonly kind: 'unresolved'; readonly scope: Scope; readonly address: string }
+  | { readonly kind: 'heard'; readonly scope: Scope; readonly address: string }
+  | { readonly kind: 'arp'; readonly scope: Scope; readonly frame: Uint8Array }
+  | { readonly kind: 'worker-failed'; readonly worker: string; readonly code: string; readonly message: string };
+
+export interface WorkerCounters {
+  /** "encap/0", "decap/0", ..., "slow-path". */
+  readonly worker: string;
+  /** By counter name; drop reasons as drop_<reason>. */
+  readonly values: Readonly<Record<string, bigint>>;
+}
+
+export interface PeerCounters {
+  readonly peer: string;
+  readonly values: Readonly<Record<string, bigint>>;
+}
+
+export interface Binding {
+  readonly protocol: 'tcp' | 'udp' | 'icmp';
+  readonly peer: number;
+  readonly farAddress: string;
+  readonly farPort: number;
+  readonly port: number;
+  readonly state: string;
+  readonly idleSeconds: number;
+}
+
+export interface DataPlane {
+  /** Neighbor slots that exist. */
+  readonly neighborSlots: number;
+  publishTable(table: ForwardingTable): number;
+  publishNeighbors(adjacencies: readonly Adjacency[]): number;
+  start(): void;
+  acknowledgedGeneration(): number;
+  /** Seconds (process monotonic clock) at which each slot was last used; 0 = never. */
+  neighborUse(): Uint32Array;
+  /** Sends an Ethernet frame; to a peer scope it travels inside EtherIP. */
+  send(scope: Scope, frame: Uint8Array): boolean;
+  counters(): WorkerCounters[];
+  peerCounters(): PeerCounters[];
+  sweepBindings(): number;
+  bindings(): Binding[];
+  close(): void;
+}
+
+export interface DataPlaneOptions {
+  readonly overlay: { readonly ifindex: number; readonly name: string };
+  readonly underlay: { readonly ifindex: number; readonly name: string };
+  readonly workers: number;
+  readonly spinMicroseconds: number;
+  readonly onEvent: (event: DataPlaneEvent) => void;
+}
+
+export type DataPlaneFactory = (options: DataPlaneOptions) => DataPlane;

@@ -1,0 +1,197 @@
+/**
+ * Everything that crosses the boundary to C++ is declared in this file and nowhere else. Addresses and MACs
+ * cross as network-order bytes. All methods run on the JS thread; none blocks for longer than a system call.
+ */
+
+/** Bytes in network order. */
+export type Bytes = Uint8Array;
+
+/** One proxied entry: 12 bytes in `NativeForwardingTable.proxied`. */
+export const PROXIED_RECORD_BYTES = 12; // address[4] host[4] prefixLength[1] reserved[1] peerIndex[2, little-endian]
+
+/** One neighbor: 16 bytes in `publishNeighbors`. */
+export const NEIGHBOR_RECORD_BYTES = 16; // scope[2, LE] state[1: 1 resolved, 2 failed] reserved[1] address[4] mac[6] slot[2, LE]
+
+export const NEIGHBOR_RESOLVED = 1;
+export const NEIGHBOR_FAILED = 2;
+/** Neighbor slots (usage marks) the data plane has: slots are 0..NEIGHBOR_SLOTS-1. */
+export const NEIGHBOR_SLOTS = 16384;
+
+/** Scope of an address: where it is a neighbor. Peers follow: SCOPE_TUNNEL + peer index. */
+export const SCOPE_OVERLAY = 0;
+export const SCOPE_UNDERLAY = 1;
+export const SCOPE_TUNNEL = 2;
+
+export interface NativePeer {
+  /** Outer source and destination. */
+  localAddress: Bytes;
+  address: Bytes;
+  /** Largest inner IP packet that fits the tunnel without outer fragmentation, bytes. */
+  innerMtu: number;
+  masqueradeUnlisted: boolean;
+  /** resolve: tunnel — the inner destination MAC must be right, and wrong inner IPv4 checksums are mended. */
+  resolveThroughTunnel: boolean;
+}
+
+export interface NativeForwardingTable {
+  overlayMac: Bytes;
+  overlayAddress: Bytes;
+  /** Largest IP packet the overlay interface carries, bytes. */
+  overlayMtu: number;
+  underlayMac: Bytes;
+  peers: NativePeer[];
+  /** PROXIED_RECORD_BYTES each. */
+  proxied: Bytes;
+  /** 4 bytes each: never forwarded to, nor from (reserved addresses of the overlay's subnets, broadcast). */
+  reserved: Bytes;
+  masqueradeFirstPort: number;
+  masqueradeLastPort: number;
+}
+
+/** Rare events of the workers, delivered in batches on the JS thread; the queue is bounded, excess is counted. */
+export type NativeEvent =
+  /** The fast path needs the MAC for `address`. Repeats at most once a second per worker and address. */
+  | { kind: 'unresolved'; scope: number; address: Buffer }
+  /** A frame from an address that is published as failed. */
+  | { kind: 'heard'; scope: number; address: Buffer }
+  /** An ARP frame, Ethernet header included. scope SCOPE_TUNNEL + peer: it came inside EtherIP. */
+  | { kind: 'arp'; scope: number; frame: Buffer }
+  /** A worker lost its socket for good (interface gone), or another error that it cannot cure. */
+  | { kind: 'worker-failed'; worker: string; code: string; message: string };
+
+export interface NativeDataPlaneOptions {
+  overlayIfindex: number;
+  overlayName: string;
+  underlayIfindex: number;
+  underlayName: string;
+  /** Workers per direction. */
+  workers: number;
+  spinMicroseconds: number;
+  onEvents: (events: NativeEvent[]) => void;
+}
+
+export interface NativeDataPlane {
+  /** Publishes an immutable table to all workers; returns its generation. */
+  publishTable(table: NativeForwardingTable): number;
+  /** Replaces all neighbors; NEIGHBOR_RECORD_BYTES each. Returns the generation. */
+  publishNeighbors(records: Bytes): number;
+  /** Opens sockets, maps rings, starts threads. Throws NativeError; nothing is left behind then. */
+  start(): void;
+  /** Lowest generation that all workers have taken up. */
+  acknowledgedGeneration(): number;
+  /** Seconds of the monotonic clock (CLOCK_MONOTONIC) at which each slot was last used; 0 = never. */
+  readNeighborUse(into: Uint32Array): void;
+  /** Sends one Ethernet frame: on the overlay or underlay interface, or (SCOPE_TUNNEL + peer) inside EtherIP. False: not sent (unresolved peer, link down, queue full); counted. */
+  send(scope: number, frame: Bytes): boolean;
+  /** Number of values that readCounters fills: workers * counterNames.length + peers * peerCounterNames.length. */
+  readonly workerNames: string[];
+  /** One row of counterNames per worker, in the order of workerNames, then the slow path's own row. */
+  readCounters(into: BigUint64Array): void;
+  /** One row of peerCounterNames per peer, in table order. */
+  readPeerCounters(into: BigUint64Array): void;
+  /** Drops bindings (masquerade) whose timers ran out; call once a second. Returns bindings in use. */
+  sweepBindings(): number;
+  /** Bindings in use, for `flows`. */
+  readBindings(): NativeBinding[];
+  /** Stops and joins the threads, unmaps, closes. Synchronous, bounded, idempotent. */
+  close(): void;
+}
+
+export interface NativeBinding {
+  protocol: 'tcp' | 'udp' | 'icmp';
+  peer: number;
+  farAddress: Buffer;
+  farPort: number;
+  port: number;
+  state: string;
+  idleSeconds: number;
+}
+
+export interface NativeLink {
+  ifindex: number;
+  name: string;
+  mac: Buffer;
+  mtu: number;
+  up: boolean;
+  /** IFF_RUNNING / lower layer up. */
+  running: boolean;
+  /** ARPHRD_*; 1 = Ethernet. */
+  type: number;
+  kind: string;
+}
+
+export interface NativeAddress {
+  ifindex: number;
+  family: 4 | 6;
+  address: Buffer;
+  prefixLength: number;
+  secondary: boolean;
+}
+
+export interface NativeRoute {
+  ifindex: number;
+  /** Absent: on-link. */
+  gateway?: Buffer;
+  source?: Buffer;
+  mtu?: number;
+}
+
+/** rtnetlink. Reads are synchronous dumps; the watch only says that something changed. */
+export interface NativeNetlink {
+  links(): NativeLink[];
+  addresses(): NativeAddress[];
+  /** The kernel's own answer (RTM_GETROUTE) for `destination` out of `ifindex` from `source`; undefined when it has none. */
+  route(destination: Bytes, ifindex?: number, source?: Bytes): NativeRoute | undefined;
+  /** Calls back (coalesced) after links, IPv4/IPv6 addresses, routes or rules changed. One watch at a time. */
+  watch(onChange: () => void): void;
+  close(): void;
+}
+
+/** libnftables, loaded at run time. Tables with `flags owner` live as long as this object. */
+export interface NativeNftables {
+  /** Runs commands in nft syntax as one transaction; throws NativeError with nft's own message. Returns its output. */
+  run(commands: string): string;
+  close(): void;
+}
+
+/** The workers' pipeline on frames in memory: golden tests, property tests. Same code, no sockets. */
+export interface NativePipeline {
+  publishTable(table: NativeForwardingTable): number;
+  publishNeighbors(records: Bytes): number;
+  /**
+   * One frame as the ring would deliver it (`virtioHeader`: 10 bytes of struct virtio_net_hdr, or absent).
+   * Returns what would be sent, each frame without virtio header unless `withVirtioHeader`.
+   */
+  encap(frame: Bytes, virtioHeader?: Bytes): NativeVerdict;
+  decap(frame: Bytes, virtioHeader?: Bytes): NativeVerdict;
+  readCounters(into: BigUint64Array): void;
+}
+
+export interface NativeVerdict {
+  /** "forwarded", "punted" (ARP), "held" (neighbor being resolved) or a drop reason. */
+  verdict: string;
+  frames: Buffer[];
+  virtioHeaders: Buffer[];
+  events: NativeEvent[];
+}
+
+export interface NativeAddon {
+  DataPlane: new (options: NativeDataPlaneOptions) => NativeDataPlane;
+  Pipeline: new () => NativePipeline;
+  Netlink: new () => NativeNetlink;
+  Nftables: new () => NativeNftables;
+  /** Names in the order of the values; drop reasons are among them as "drop_<reason>". */
+  counterNames: string[];
+  peerCounterNames: string[];
+  /** Drop reasons with one sentence each on what the frame was and what to do. */
+  dropReasons: { name: string; direction: string; meaning: string; remedy: string }[];
+  version: string;
+}
+
+/** What C++ throws: an Error with these fields. */
+export interface NativeError extends Error {
+  code: string;
+  errno?: number;
+  syscall?: string;
+  interface?: string;
+}
