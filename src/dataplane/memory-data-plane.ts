@@ -1,0 +1,148 @@
+/**
+ * The in-process double of a data plane: records what it is told and lets a test play the workers. No
+ * sockets, no threads, no privileges.
+ */
+import type {
+  Adjacency,
+  Binding,
+  DataPlane,
+  DataPlaneEvent,
+  DataPlaneFactory,
+  DataPlaneOptions,
+  ForwardingTable,
+  PeerCounters,
+  Scope,
+  WorkerCounters,
+} from './port.js';
+
+export interface SentFrame {
+  readonly scope: Scope;
+  readonly frame: Uint8Array;
+}
+
+export interface MemoryDataPlaneBehaviour {
+  /** Thrown by start(), as the workers would when a socket cannot be opened. */
+  readonly startError?: Error;
+  /** False: the workers never take up what is published. */
+  readonly acknowledges?: boolean;
+  readonly neighborSlots?: number;
+}
+
+export class MemoryDataPlane implements DataPlane {
+  readonly neighborSlots: number;
+  readonly options: DataPlaneOptions;
+  /** Everything published, oldest first. */
+  readonly tables: ForwardingTable[] = [];
+  readonly neighborSets: (readonly Adjacency[])[] = [];
+  readonly sent: SentFrame[] = [];
+  started = false;
+  closed = false;
+  /** What send() answers. */
+  sends = true;
+  sweeps = 0;
+  workerRows: WorkerCounters[] = [];
+  bindingRows: Binding[] = [];
+  readonly #behaviour: MemoryDataPlaneBehaviour;
+  readonly #use: Uint32Array;
+  readonly #peerValues = new Map<string, Record<string, bigint>>();
+  #generation = 0;
+
+  constructor(options: DataPlaneOptions, behaviour: MemoryDataPlaneBehaviour = {}) {
+    this.options = options;
+    this.#behaviour = behaviour;
+    this.neighborSlots = behaviour.neighborSlots ?? 1024;
+    this.#use = new Uint32Array(this.neighborSlots);
+  }
+
+  /** The table in force; undefined before the first publish. */
+  get table(): ForwardingTable | undefined {
+    return this.tables.at(-1);
+  }
+
+  get neighbors(): readonly Adjacency[] {
+    return this.neighborSets.at(-1) ?? [];
+  }
+
+  /** Plays a worker that reports `event`; nothing happens after close(), as with the real ones. */
+  emit(event: DataPlaneEvent): void {
+    if (!this.closed) this.options.onEvent(event);
+  }
+
+  /** Plays a worker that just used a slot, at `second` of the monotonic clock. */
+  markUsed(slot: number, second: number): void {
+    this.#use[slot] = second;
+  }
+
+  setPeerCounters(peer: string, values: Record<string, bigint>): void {
+    this.#peerValues.set(peer, values);
+  }
+
+  publishTable(table: ForwardingTable): number {
+    this.tables.push(table);
+    return ++this.#generation;
+  }
+
+  publishNeighbors(adjacencies: readonly Adjacency[]): number {
+    this.neighborSets.push(adjacencies);
+    return ++this.#generation;
+  }
+
+  start(): void {
+    if (this.#behaviour.startError) throw this.#behaviour.startError;
+    this.started = true;
+  }
+
+  acknowledgedGeneration(): number {
+    return this.started && this.#behaviour.acknowledges !== false ? this.#generation : 0;
+  }
+
+  neighborUse(): Uint32Array {
+    return this.#use;
+  }
+
+  send(scope: Scope, frame: Uint8Array): boolean {
+    if (this.closed || !this.sends) return false;
+    this.sent.push({ scope, frame: frame.slice() });
+    return true;
+  }
+
+  counters(): WorkerCounters[] {
+    return this.workerRows;
+  }
+
+  peerCounters(): PeerCounters[] {
+    return (this.table?.peers ?? []).map(({ name }) => ({
+      peer: name,
+      values: this.#peerValues.get(name) ?? {},
+    }));
+  }
+
+  sweepBindings(): number {
+    this.sweeps += 1;
+    return this.bindingRows.length;
+  }
+
+  bindings(): Binding[] {
+    return this.bindingRows;
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+}
+
+/** A factory that keeps what it made, so that a test can reach the data plane inside a gateway. */
+export function memoryDataPlaneFactory(behaviour: MemoryDataPlaneBehaviour = {}): {
+  readonly factory: DataPlaneFactory;
+  readonly made: MemoryDataPlane[];
+} {
+  const made: MemoryDataPlane[] = [];
+  return {
+    made,
+    factory: (options) => {
+      const dataPlane = new MemoryDataPlane(options, behaviour);
+      made.push(dataPlane);
+      return dataPlane;
+    },
+  };
+}

@@ -1,0 +1,228 @@
+/**
+ * The data plane port on the C++ workers. This file alone turns the port's strings into the addon's
+ * network-order bytes and back; the records are documented in native/addon.ts.
+ */
+import { bytesToIpv4, ipv4ToBytes } from '../net/address.js';
+import { bytesToMac, macToBytes } from '../net/mac.js';
+import {
+  type Bytes,
+  NEIGHBOR_FAILED,
+  NEIGHBOR_RECORD_BYTES,
+  NEIGHBOR_RESOLVED,
+  NEIGHBOR_SLOTS,
+  type NativeAddon,
+  type NativeDataPlane,
+  type NativeEvent,
+  type NativeForwardingTable,
+  PROXIED_RECORD_BYTES,
+  SCOPE_OVERLAY,
+  SCOPE_TUNNEL,
+  SCOPE_UNDERLAY,
+} from '../native/addon.js';
+import { loadAddon } from '../native/binding.js';
+import type {
+  Adjacency,
+  Binding,
+  DataPlane,
+  DataPlaneEvent,
+  DataPlaneFactory,
+  DataPlaneOptions,
+  ForwardingTable,
+  PeerCounters,
+  Scope,
+  TableEntry,
+  WorkerCounters,
+} from './port.js';
+
+const SLOW_PATH = 'slow-path';
+
+/** Loads the addon and makes its data plane; throws VpcConnError when the addon cannot be loaded. */
+export const createNativeDataPlane: DataPlaneFactory = (options) => nativeDataPlaneFrom(loadAddon(), options);
+
+/** The same on a given addon: tests bring their own. */
+export function nativeDataPlaneFrom(addon: NativeAddon, options: DataPlaneOptions): DataPlane {
+  return new NativeDataPlaneAdapter(addon, options);
+}
+
+class NativeDataPlaneAdapter implements DataPlane {
+  readonly neighborSlots = NEIGHBOR_SLOTS;
+  readonly #native: NativeDataPlane;
+  readonly #counterNames: readonly string[];
+  readonly #peerCounterNames: readonly string[];
+  readonly #neighborUse = new Uint32Array(NEIGHBOR_SLOTS);
+  readonly #closeAtExit = () => this.close();
+  #peers: readonly string[] = [];
+  #closed = false;
+
+  constructor(addon: NativeAddon, options: DataPlaneOptions) {
+    this.#counterNames = addon.counterNames;
+    this.#peerCounterNames = addon.peerCounterNames;
+    this.#native = new addon.DataPlane({
+      overlayIfindex: options.overlay.ifindex,
+      overlayName: options.overlay.name,
+      underlayIfindex: options.underlay.ifindex,
+      underlayName: options.underlay.name,
+      workers: options.workers,
+      spinMicroseconds: options.spinMicroseconds,
+      onEvents: (events) => {
+        for (const event of events) {
+          // A batch may still be on its way while close() runs.
+          if (this.#closed) return;
+          options.onEvent(eventFromNative(event));
+        }
+      },
+    });
+    // process.exit(), an uncaught throw and SIGTERM run no environment clean-up hooks on the main thread.
+    process.once('exit', this.#closeAtExit);
+  }
+
+  publishTable(table: ForwardingTable): number {
+    const generation = this.#native.publishTable(tableToNative(table));
+    this.#peers = table.peers.map((peer) => peer.name);
+    return generation;
+  }
+
+  publishNeighbors(adjacencies: readonly Adjacency[]): number {
+    return this.#native.publishNeighbors(packNeighbors(adjacencies));
+  }
+
+  start(): void {
+    this.#native.start();
+  }
+
+  acknowledgedGeneration(): number {
+    return this.#native.acknowledgedGeneration();
+  }
+
+  /** The array is reused by the next call. */
+  neighborUse(): Uint32Array {
+    this.#native.readNeighborUse(this.#neighborUse);
+    return this.#neighborUse;
+  }
+
+  send(scope: Scope, frame: Uint8Array): boolean {
+    return this.#native.send(scopeToNative(scope), frame);
+  }
+
+  counters(): WorkerCounters[] {
+    const rows = [...this.#native.workerNames, SLOW_PATH];
+    const values = new BigUint64Array(rows.length * this.#counterNames.length);
+    this.#native.readCounters(values);
+    return rows.map((worker, row) => ({ worker, values: nameRow(this.#counterNames, values, row) }));
+  }
+
+  peerCounters(): PeerCounters[] {
+    const values = new BigUint64Array(this.#peers.length * this.#peerCounterNames.length);
+    if (values.length > 0) this.#native.readPeerCounters(values);
+    return this.#peers.map((peer, row) => ({ peer, values: nameRow(this.#peerCounterNames, values, row) }));
+  }
+
+  sweepBindings(): number {
+    return this.#native.sweepBindings();
+  }
+
+  bindings(): Binding[] {
+    return this.#native.readBindings().map((binding) => ({
+      protocol: binding.protocol,
+      peer: binding.peer,
+      farAddress: bytesToIpv4(binding.farAddress),
+      farPort: binding.farPort,
+      port: binding.port,
+      state: binding.state,
+      idleSeconds: binding.idleSeconds,
+    }));
+  }
+
+  close(): void {
+    this.#closed = true;
+    process.removeListener('exit', this.#closeAtExit);
+    this.#native.close();
+  }
+}
+
+export function scopeToNative(scope: Scope): number {
+  if (scope === 'overlay') return SCOPE_OVERLAY;
+  if (scope === 'underlay') return SCOPE_UNDERLAY;
+  return SCOPE_TUNNEL + scope.peer;
+}
+
+export function scopeFromNative(scope: number): Scope {
+  if (scope === SCOPE_OVERLAY) return 'overlay';
+  if (scope === SCOPE_UNDERLAY) return 'underlay';
+  return { peer: scope - SCOPE_TUNNEL };
+}
+
+export function tableToNative(table: ForwardingTable): NativeForwardingTable {
+  return {
+    overlayMac: macToBytes(table.overlayMac),
+    overlayAddress: ipv4ToBytes(table.overlayAddress),
+    overlayMtu: table.overlayMtu,
+    underlayMac: macToBytes(table.underlayMac),
+    peers: table.peers.map((peer) => ({
+      localAddress: ipv4ToBytes(peer.localAddress),
+      address: ipv4ToBytes(peer.address),
+      innerMtu: peer.innerMtu,
+      masqueradeUnlisted: peer.unlisted === 'masquerade',
+      resolveThroughTunnel: peer.resolve === 'tunnel',
+    })),
+    proxied: packProxied(table.proxied),
+    reserved: packAddresses(table.reserved),
+    masqueradeFirstPort: table.masquerade.firstPort,
+    masqueradeLastPort: table.masquerade.lastPort,
+  };
+}
+
+function packProxied(entries: readonly TableEntry[]): Bytes {
+  const records = new Uint8Array(entries.length * PROXIED_RECORD_BYTES);
+  const view = new DataView(records.buffer);
+  let at = 0;
+  for (const entry of entries) {
+    records.set(ipv4ToBytes(entry.address), at);
+    records.set(ipv4ToBytes(entry.host), at + 4);
+    view.setUint8(at + 8, entry.prefixLength);
+    view.setUint16(at + 10, entry.peer, true);
+    at += PROXIED_RECORD_BYTES;
+  }
+  return records;
+}
+
+function packAddresses(addresses: readonly string[]): Bytes {
+  const records = new Uint8Array(addresses.length * 4);
+  addresses.forEach((address, index) => {
+    records.set(ipv4ToBytes(address), index * 4);
+  });
+  return records;
+}
+
+export function packNeighbors(adjacencies: readonly Adjacency[]): Bytes {
+  const records = new Uint8Array(adjacencies.length * NEIGHBOR_RECORD_BYTES);
+  const view = new DataView(records.buffer);
+  let at = 0;
+  for (const { scope, address, mac, slot } of adjacencies) {
+    view.setUint16(at, scopeToNative(scope), true);
+    view.setUint8(at + 2, mac === undefined ? NEIGHBOR_FAILED : NEIGHBOR_RESOLVED);
+    records.set(ipv4ToBytes(address), at + 4);
+    if (mac !== undefined) records.set(macToBytes(mac), at + 8);
+    view.setUint16(at + 14, slot, true);
+    at += NEIGHBOR_RECORD_BYTES;
+  }
+  return records;
+}
+
+function eventFromNative(event: NativeEvent): DataPlaneEvent {
+  switch (event.kind) {
+    case 'unresolved':
+    case 'heard':
+      return { kind: event.kind, scope: scopeFromNative(event.scope), address: bytesToIpv4(event.address) };
+    case 'arp':
+      return { kind: 'arp', scope: scopeFromNative(event.scope), frame: event.frame };
+    case 'worker-failed':
+      return { kind: 'worker-failed', worker: event.worker, code: event.code, message: event.message };
+  }
+}
+
+function nameRow(names: readonly string[], values: BigUint64Array, row: number): Record<string, bigint> {
+  return Object.fromEntries(
+    names.map((name, column) => [name, values[row * names.length + column] ?? 0n] as const),
+  );
+}
