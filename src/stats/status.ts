@@ -1,0 +1,119 @@
+/** What `vpc-conn status` prints. */
+import type { StatusResult } from '../control/protocol.js';
+import { formatBytes, formatCount, formatDuration, plural } from './format.js';
+import { list, table } from './table.js';
+
+type Peer = StatusResult['peers'][number];
+
+export function renderStatus(status: StatusResult): string {
+  const parts = [
+    `${headline(status)}\n${origin(status)}`,
+    list(machineRows(status)),
+    table(
+      [
+        { head: 'peer' },
+        { head: 'state' },
+        { head: 'address' },
+        { head: 'next hop' },
+        { head: 'heard', align: 'right' },
+        { head: 'mtu', align: 'right' },
+        { head: 'proxied', align: 'right' },
+        { head: 'received', align: 'right' },
+        { head: 'sent', align: 'right' },
+      ],
+      status.peers.map(peerRow),
+    ),
+  ];
+  if (status.notices.length > 0) {
+    parts.push(['Notices', ...status.notices.map((notice) => `- ${notice}`)].join('\n'));
+  }
+  return `${parts.join('\n\n')}\n`;
+}
+
+/** One sentence: does it work, and if not, what stands in the way first. */
+export function headline(status: StatusResult): string {
+  const name = `Gateway ${status.name}`;
+  if (status.state === 'stopping') return `${name} is stopping.`;
+  for (const [side, { interface: device, up }] of [
+    ['overlay', status.overlay],
+    ['underlay', status.underlay],
+  ] as const) {
+    if (!up) {
+      return `${name} is not working: the ${side} interface ${device} is down. Bring it up: ip link set dev ${device} up`;
+    }
+  }
+  if (status.guard.state === 'down') {
+    return `${name} is not safe: the kernel guard is down, so the kernel may answer for proxied addresses. Restart it.`;
+  }
+  const { peers } = status;
+  if (peers.length === 0) return `${name} is running without any peer: add one under peers.`;
+  const up = peers.filter(({ state }) => state === 'up');
+  const troubles = troublesOf(peers);
+  if (troubles !== '') {
+    const verdict =
+      up.length === 0 ? 'has no peer up' : `has ${up.length} of ${plural(peers.length, 'peer')} up`;
+    return `${name} ${verdict}: ${troubles}.`;
+  }
+  const degraded = status.state === 'degraded' ? ', but degraded (see the notices)' : '';
+  const who = peers.length === 1 ? `peer ${names(peers)} is up` : `all ${peers.length} peers are up`;
+  return `${name} is working${degraded}: ${who}.`;
+}
+
+function troublesOf(peers: readonly Peer[]): string {
+  const unresolved = peers.filter(({ state }) => state === 'unresolved');
+  const silent = peers.filter(({ state }) => state === 'silent');
+  const troubles = [];
+  if (unresolved.length > 0) troubles.push(`no answer to ARP for the next hop to ${names(unresolved)}`);
+  if (silent.length > 0)
+    troubles.push(`nothing heard lately from ${names(silent)} (normal while no host sends)`);
+  return troubles.join('; ');
+}
+
+function names(peers: readonly Peer[]): string {
+  const shown = peers.slice(0, 3).map(({ name }) => name);
+  const more = peers.length - shown.length;
+  return more > 0 ? `${shown.join(', ')} and ${more} more` : shown.join(', ');
+}
+
+function origin(status: StatusResult): string {
+  const { published, acknowledged } = status.generation;
+  const table =
+    published === acknowledged ? `table ${published}` : `table ${published} (in use: ${acknowledged})`;
+  return (
+    `version ${status.version}, process ${status.pid}, up ${formatDuration(status.uptimeSeconds)}, ` +
+    `settings from ${status.source}, ${table}`
+  );
+}
+
+function machineRows({ overlay, underlay, guard, acceleration }: StatusResult): string[][] {
+  const side = (end: StatusResult['underlay']) =>
+    `${end.interface}  ${end.address}  ${end.mac}  mtu ${end.mtu}  ${end.up ? 'up' : 'DOWN'}`;
+  const rung = ({ rung, why }: { rung: string; why: string }) => (why === '' ? rung : `${rung}: ${why}`);
+  const rows = [
+    ['overlay', `${side(overlay)}  arp ${overlay.arp}`],
+    ['underlay', side(underlay)],
+    ['kernel guard', `${guard.state}, ${guard.method}`],
+  ];
+  const { encap, decap } = acceleration;
+  if (encap.rung === decap.rung && encap.why === decap.why) rows.push(['acceleration', rung(encap)]);
+  else rows.push(['encap', rung(encap)], ['decap', rung(decap)]);
+  return rows;
+}
+
+function peerRow(peer: Peer): string[] {
+  const traffic = (direction: 'rx' | 'tx') => {
+    const bytes = peer.counters[`${direction}_bytes`];
+    return bytes === undefined ? '-' : formatBytes(bytes);
+  };
+  return [
+    peer.name,
+    peer.state,
+    peer.address,
+    peer.nextHop ?? '-',
+    peer.lastSeenSeconds === null ? 'never' : `${formatDuration(peer.lastSeenSeconds)} ago`,
+    String(peer.innerMtu),
+    formatCount(peer.proxied),
+    traffic('rx'),
+    traffic('tx'),
+  ];
+}
