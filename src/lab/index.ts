@@ -7,3 +7,13 @@ export { GatewayProcess } from './gateway-process.js';
 export type { LinkCounters } from './lab.js';
 export { createLab, Lab, whyNoLab } from './lab.js';
 export type { GatewaySpec, HostSpec, LabSpec, NicSpec, UnderlaySpec, VpcSpec } from './spec.js';
+export type {
+  IperfResult,
+  PingOptions,
+  PingResult,
+  Route,
+  RunningTransfer,
+  TcpReport,
+  UdpReport,
+} from './traffic.js';
+export { iperf, ping, startTransfer, tcpTransfer, udpEcho } from './traffic.js';
