@@ -31,6 +31,11 @@ export interface PeerSettings {
 export interface Settings {
   /** Where the settings came from: a file's path, or "command line". */
   readonly source: string;
+  /**
+   * Where each key was written, for messages: "overlay.interface" -> "gateway.yaml:3:14" or "-o eth1". No part
+   * of what is configured: two settings that differ only here are the same.
+   */
+  readonly origins?: Readonly<Record<string, string>>;
   readonly name: string;
   readonly overlay: {
     readonly interface: string;

@@ -1,0 +1,198 @@
+/** Whether a machine fits the settings. Pure: the caller reads the machine (netlink, /proc) and passes it in. */
+import {
+  contains,
+  firstAddress,
+  formatIpv4,
+  formatPrefix,
+  isIpv4,
+  lastAddress,
+  networkOf,
+  type Prefix,
+} from '../net/address.js';
+import { type Finding, findingAt } from './finding.js';
+import type { Settings } from './settings.js';
+import { type ProxiedAt, proxiedOf } from './validate.js';
+
+export type { Finding } from './finding.js';
+
+export interface MachineLink {
+  readonly ifindex: number;
+  readonly name: string;
+  readonly mac: string;
+  /** Bytes. */
+  readonly mtu: number;
+  readonly up: boolean;
+  /** ARPHRD_*; 1 = Ethernet. */
+  readonly type: number;
+}
+
+export interface MachineAddress {
+  readonly ifindex: number;
+  readonly address: string;
+  readonly prefixLength: number;
+}
+
+export interface MachineFacts {
+  readonly links: readonly MachineLink[];
+  /** In the kernel's order: an interface's first IPv4 address is its default here, too. */
+  readonly addresses: readonly MachineAddress[];
+  /** net.ipv4.ip_local_port_range. */
+  readonly ipLocalPortRange?: readonly [number, number] | undefined;
+}
+
+const ARPHRD_ETHER = 1;
+/** AWS reserves the first four addresses and the last of a subnet, and no subnet is smaller than /28. */
+const AWS_LONGEST_SUBNET = 28;
+
+/** Errors and warnings, errors first; empty when the machine fits. */
+export function validateAgainstMachine(settings: Settings, machine: MachineFacts): Finding[] {
+  const findings: Finding[] = [];
+  const overlay = checkSide(settings, machine, 'overlay', findings);
+  const underlay = checkSide(settings, machine, 'underlay', findings);
+  if (overlay !== undefined && underlay !== undefined)
+    findings.push(...sameInterface(settings, overlay, underlay));
+  if (overlay !== undefined) {
+    for (const [peer] of settings.peers.entries()) {
+      for (const at of proxiedOf(settings, peer))
+        findings.push(...checkProxied(settings, at, overlay, underlay));
+    }
+  }
+  findings.push(...checkPeers(settings, machine), ...checkPorts(settings, machine));
+  return [
+    ...findings.filter((finding) => finding.severity === 'error'),
+    ...findings.filter((finding) => finding.severity === 'warning'),
+  ];
+}
+
+/** An interface as it will be used. */
+interface Side {
+  readonly link: MachineLink;
+  readonly address: string;
+  readonly addresses: readonly MachineAddress[];
+}
+
+function checkSide(
+  settings: Settings,
+  machine: MachineFacts,
+  side: 'overlay' | 'underlay',
+  findings: Finding[],
+): Side | undefined {
+  const { interface: name, address: configured } = settings[side];
+  const key = `${side}.interface`;
+  const link = machine.links.find((candidate) => candidate.name === name);
+  if (link === undefined) {
+    const names = machine.links.filter((other) => other.type === ARPHRD_ETHER).map((other) => other.name);
+    const remedy =
+      names.length === 0 ? 'It has no Ethernet interface: attach one.' : `Use one of ${names.join(', ')}.`;
+    findings.push(
+      findingAt(settings, key, 'no-interface', `this machine has no interface ${name}. ${remedy}`),
+    );
+    return undefined;
+  }
+  if (link.type !== ARPHRD_ETHER) {
+    const text = `${name} is not an Ethernet interface. Use one that is: frames have to be rewritten.`;
+    findings.push(findingAt(settings, key, 'not-ethernet', text));
+    return undefined;
+  }
+  if (!link.up) {
+    const text = `${name} is down. Set it up: ip link set ${name} up.`;
+    findings.push(findingAt(settings, key, 'interface-down', text, 'warning'));
+  }
+  const addresses = machine.addresses.filter((at) => at.ifindex === link.ifindex && isIpv4(at.address));
+  const [first] = addresses;
+  if (first === undefined) {
+    const text = `${name} has no IPv4 address. Give it one: ip address add ADDRESS/LENGTH dev ${name}.`;
+    findings.push(findingAt(settings, key, 'no-address', text));
+    return undefined;
+  }
+  if (configured !== undefined && !addresses.some((at) => at.address === configured)) {
+    const there = addresses.map((at) => at.address).join(', ');
+    const text = `${configured} is not an address of ${name}, which has ${there}. Write one of its addresses, or give it this one: ip address add ${configured}/${first.prefixLength} dev ${name}.`;
+    findings.push(findingAt(settings, `${side}.address`, 'address-not-here', text));
+    return undefined;
+  }
+  return { link, address: configured ?? first.address, addresses };
+}
+
+function sameInterface(settings: Settings, overlay: Side, underlay: Side): Finding[] {
+  if (overlay.address === underlay.address) {
+    const text = `overlay and underlay both use ${overlay.address}. Give the tunnel an address of its own.`;
+    return [findingAt(settings, 'underlay.address', 'same-address', text)];
+  }
+  if (overlay.link.ifindex !== underlay.link.ifindex) return [];
+  const text = `overlay and underlay are both ${overlay.link.name}, so every frame passes it twice. Use an interface each where speed counts.`;
+  return [findingAt(settings, 'underlay.interface', 'same-interface', text, 'warning')];
+}
+
+function checkProxied(
+  settings: Settings,
+  { key, entry }: ProxiedAt,
+  overlay: Side,
+  underlay?: Side,
+): Finding[] {
+  const own = [overlay, underlay].find((side) => side !== undefined && contains(entry, side.address));
+  if (own !== undefined) {
+    const single = entry.prefixLength === 32;
+    const text = single
+      ? `${entry.address} is this gateway's own address on ${own.link.name}. Proxy another address, one that only stands for the far host.`
+      : `${formatPrefix(entry)} holds this gateway's own address ${own.address} (${own.link.name}). Proxy a prefix without it, or list single addresses.`;
+    return [findingAt(settings, key, 'proxied-own-address', text)];
+  }
+  const subnet = overlay.addresses.find(
+    (at) => contains(at, entry.address) && at.prefixLength <= entry.prefixLength,
+  );
+  if (subnet === undefined) {
+    const text = `${formatPrefix(entry)} is outside the subnets of ${overlay.link.name} (${subnetList(overlay)}): AWS cannot assign it there, and hosts reach it only by a route to this gateway. Choose a free address of the subnet where you can.`;
+    return [findingAt(settings, key, 'proxied-off-subnet', text, 'warning')];
+  }
+  if (entry.prefixLength === 32 && reservedIn(subnet).includes(entry.address)) {
+    const text = `${entry.address} is reserved in the subnet ${formatPrefix(networkOf(subnet))} (${reservedWhat(subnet)}). Proxy another address, and map it to the far host with { address: ..., host: ${entry.host} }.`;
+    return [findingAt(settings, key, 'proxied-reserved', text)];
+  }
+  return [];
+}
+
+/** Addresses of a subnet that no host may have: in a VPC the first four and the last. */
+function reservedIn(subnet: Prefix): string[] {
+  if (subnet.prefixLength > 30) return [];
+  const first = firstAddress(subnet);
+  const count = subnet.prefixLength <= AWS_LONGEST_SUBNET ? 4 : 1;
+  return [...Array.from({ length: count }, (_, index) => first + index), lastAddress(subnet)].map(formatIpv4);
+}
+
+function reservedWhat(subnet: Prefix): string {
+  return subnet.prefixLength <= AWS_LONGEST_SUBNET
+    ? 'AWS reserves the first four addresses and the last'
+    : 'its first address and its last are no hosts';
+}
+
+function subnetList(side: Side): string {
+  const subnets = side.addresses.map((at) => formatPrefix(networkOf(at)));
+  return [...new Set(subnets)].join(', ');
+}
+
+function checkPeers(settings: Settings, machine: MachineFacts): Finding[] {
+  const own = new Set(machine.addresses.map((at) => at.address));
+  return settings.peers.flatMap((peer, index) => {
+    const findings: Finding[] = [];
+    if (own.has(peer.address)) {
+      const text = `${peer.address} is an address of this machine, so frames would loop. Write the far gateway's address.`;
+      findings.push(findingAt(settings, `peers[${index}].address`, 'peer-is-this-machine', text));
+    }
+    if (peer.proxied.length === 0 && peer.unlisted === 'drop') {
+      const text = `peer ${peer.name} has no proxied addresses and drops unlisted hosts, so nothing can pass. List proxied addresses, or set "unlisted: masquerade".`;
+      findings.push(findingAt(settings, `peers[${index}]`, 'peer-without-hosts', text, 'warning'));
+    }
+    return findings;
+  });
+}
+
+function checkPorts(settings: Settings, machine: MachineFacts): Finding[] {
+  const range = machine.ipLocalPortRange;
+  if (range === undefined || settings.peers.every((peer) => peer.unlisted !== 'masquerade')) return [];
+  const { firstPort, lastPort } = settings.masquerade;
+  const [low, high] = range;
+  if (lastPort < low || firstPort > high) return [];
+  const text = `ports ${firstPort}-${lastPort} of masquerade overlap those that the kernel gives out to programs here (${low}-${high}), whose answers would be taken away. Narrow one of the two: masquerade.ports, or net.ipv4.ip_local_port_range.`;
+  return [findingAt(settings, 'masquerade.ports', 'masquerade-ports-overlap', text, 'warning')];
+}

@@ -1,0 +1,25 @@
+/** Defaults that are made rather than fixed. */
+import os from 'node:os';
+import { NAME_MAX_LENGTH } from './schema.js';
+import type { Settings } from './settings.js';
+
+/** HOST-OVERLAYINTERFACE, made fit for a file's name and short enough for a socket's path. */
+export function defaultName(overlayInterface: string, suffix = '', host = os.hostname()): string {
+  const rest = `-${safe(overlayInterface)}${suffix}`;
+  const start = safe(host).replace(/^[^A-Za-z0-9]+/, '') || 'host';
+  return `${start.slice(0, NAME_MAX_LENGTH - rest.length)}${rest}`;
+}
+
+export function defaultSocket(name: string): string {
+  return `/run/vpc-conn/${name}.sock`;
+}
+
+/** "61000-65535" -> both ends. The schema knows the shape, `validateSettings` the bounds. */
+export function parsePortRange(text: string): Settings['masquerade'] {
+  const [firstPort = 0, lastPort = 0] = text.split('-').map(Number);
+  return { firstPort, lastPort };
+}
+
+function safe(text: string): string {
+  return text.replaceAll(/[^A-Za-z0-9._-]/g, '-');
+}

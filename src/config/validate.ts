@@ -1,0 +1,175 @@
+/** Rules of the settings that need no machine; the machine's own are in machine.ts. Pure functions. */
+import {
+  contains,
+  firstAddress,
+  formatPrefix,
+  lastAddress,
+  networkOf,
+  type Prefix,
+  unusableRange,
+} from '../net/address.js';
+import { type Finding, findingAt, originOf } from './finding.js';
+import type { ProxiedSetting, Settings } from './settings.js';
+
+/** sizeof(sockaddr_un.sun_path) less the final zero, bytes. */
+const SOCKET_PATH_MAX = 107;
+
+/** A proxied entry with the key that it was written under. */
+export interface ProxiedAt {
+  readonly key: string;
+  readonly entry: ProxiedSetting;
+}
+
+/** Everything wrong with the settings; empty when nothing is. IPv4 only, as settings are. */
+export function validateSettings(settings: Settings): Finding[] {
+  return [
+    ...addressFindings(settings),
+    ...peerFindings(settings),
+    ...settings.peers.flatMap((_, peer) =>
+      proxiedOf(settings, peer).flatMap((at) => entryFindings(settings, at)),
+    ),
+    ...duplicateFindings(settings),
+    ...settings.peers.flatMap((_, peer) => hostFindings(settings, peer)),
+    ...limitFindings(settings),
+  ];
+}
+
+export function proxiedOf(settings: Settings, peer: number): ProxiedAt[] {
+  const entries = settings.peers[peer]?.proxied ?? [];
+  return entries.map((entry, index) => ({ key: `peers[${peer}].proxied[${index}]`, entry }));
+}
+
+function addressFindings(settings: Settings): Finding[] {
+  const written: [string, string | undefined][] = [
+    ['overlay.address', settings.overlay.address],
+    ['underlay.address', settings.underlay.address],
+    ...settings.peers.map((peer, index): [string, string] => [`peers[${index}].address`, peer.address]),
+  ];
+  return written.flatMap(([key, address]) => {
+    const range = address === undefined ? undefined : unusableRange({ address, prefixLength: 32 });
+    if (range === undefined) return [];
+    const text = `${address} is ${range}. Write an address that a host can have.`;
+    return [findingAt(settings, key, 'settings-unusable-address', text)];
+  });
+}
+
+function peerFindings(settings: Settings): Finding[] {
+  const findings: Finding[] = [];
+  const names = new Map<string, number>();
+  const addresses = new Map<string, number>();
+  for (const [index, peer] of settings.peers.entries()) {
+    const sameName = names.get(peer.name);
+    if (sameName === undefined) {
+      names.set(peer.name, index);
+    } else {
+      const other = originOf(settings, `peers[${sameName}].name`);
+      const text = `a peer named ${peer.name} is already at ${other}. Give each peer its own name.`;
+      findings.push(findingAt(settings, `peers[${index}].name`, 'settings-duplicate-peer', text));
+    }
+    const key = `peers[${index}].address`;
+    const sameAddress = addresses.get(peer.address);
+    if (sameAddress === undefined) {
+      addresses.set(peer.address, index);
+    } else {
+      const other = originOf(settings, `peers[${sameAddress}].address`);
+      const text = `a peer with the address ${peer.address} is already at ${other}, and their frames could not be told apart. List all proxied addresses under one of them.`;
+      findings.push(findingAt(settings, key, 'settings-duplicate-peer', text));
+    }
+    if (peer.address === settings.underlay.address) {
+      const text = `${peer.address} is this gateway's own underlay address, so frames would loop. Write the far gateway's address.`;
+      findings.push(findingAt(settings, key, 'settings-loop', text));
+    }
+  }
+  return findings;
+}
+
+function entryFindings(settings: Settings, { key, entry }: ProxiedAt): Finding[] {
+  const proxied: Prefix = { address: entry.address, prefixLength: entry.prefixLength };
+  const hosts: Prefix = { address: entry.host, prefixLength: entry.prefixLength };
+  const sides = entry.address === entry.host ? [proxied] : [proxied, hosts];
+  return sides.flatMap((prefix) => {
+    const network = networkOf(prefix);
+    const written = `${prefix === hosts ? 'host ' : ''}${formatPrefix(prefix)}`;
+    if (network.address !== prefix.address) {
+      const text = `${written} has bits set outside its prefix. Write ${formatPrefix(network)} for the whole prefix, or ${prefix.address} for that one address.`;
+      return [findingAt(settings, key, 'settings-host-bits', text)];
+    }
+    const range = unusableRange(prefix);
+    if (range === undefined) return [];
+    const text =
+      prefix.prefixLength === 32
+        ? `${written} is ${range}. Write an address that a host can have.`
+        : `${written} holds addresses that no host can have: one is ${range}. Write a prefix of hosts.`;
+    return [findingAt(settings, key, 'settings-unusable-address', text)];
+  });
+}
+
+/**
+ * The same proxied address or prefix twice, whatever the peers. One inside a longer other is legal: the
+ * longest match wins.
+ */
+function duplicateFindings(settings: Settings): Finding[] {
+  const findings: Finding[] = [];
+  const seen = new Map<string, string>();
+  for (const { key, entry } of settings.peers.flatMap((_, peer) => proxiedOf(settings, peer))) {
+    const prefix = formatPrefix(entry);
+    const other = seen.get(prefix);
+    if (other === undefined) {
+      seen.set(prefix, key);
+    } else {
+      const text = `${prefix} is already proxied at ${originOf(settings, other)}. Remove one of the two: an address stands for one far host.`;
+      findings.push(findingAt(settings, key, 'settings-duplicate-proxied', text));
+    }
+  }
+  return findings;
+}
+
+/**
+ * A far host of a peer with two proxied addresses: what it sends could bear only one of them, so answers to
+ * the other would come from the wrong address.
+ */
+function hostFindings(settings: Settings, peer: number): Finding[] {
+  const findings: Finding[] = [];
+  const byFirst = proxiedOf(settings, peer)
+    .map((at, order) => ({
+      ...at,
+      order,
+      hosts: { address: at.entry.host, prefixLength: at.entry.prefixLength },
+    }))
+    .sort((a, b) => firstAddress(a.hosts) - firstAddress(b.hosts) || a.order - b.order);
+  let widest = byFirst[0];
+  for (const at of byFirst.slice(1)) {
+    if (widest !== undefined && contains(widest.hosts, at.hosts.address)) {
+      const [earlier, later] = widest.order < at.order ? [widest, at] : [at, widest];
+      // The very same line twice is already a duplicate of its proxied address.
+      if (formatPrefix(earlier.entry) !== formatPrefix(later.entry)) {
+        findings.push(
+          findingAt(settings, later.key, 'settings-duplicate-host', hostSentence(settings, earlier, later)),
+        );
+      }
+    }
+    if (widest === undefined || lastAddress(at.hosts) > lastAddress(widest.hosts)) widest = at;
+  }
+  return findings;
+}
+
+function hostSentence(settings: Settings, earlier: ProxiedAt, later: ProxiedAt): string {
+  const host = formatPrefix({ address: later.entry.host, prefixLength: later.entry.prefixLength });
+  const what = later.entry.prefixLength === 32 ? `far host ${host} has` : `far hosts in ${host} have`;
+  return `${what} a proxied address already at ${originOf(settings, earlier.key)}. Remove one of the two: what a far host sends can bear only one address.`;
+}
+
+function limitFindings(settings: Settings): Finding[] {
+  const findings: Finding[] = [];
+  const { firstPort, lastPort } = settings.masquerade;
+  if (firstPort < 1024 || firstPort > lastPort || lastPort > 65535) {
+    const text = `${firstPort}-${lastPort} is not a range of ports from 1024 to 65535, the smaller first. Write it like 61000-65535.`;
+    findings.push(findingAt(settings, 'masquerade.ports', 'settings-ports', text));
+  }
+  const { socket } = settings.control;
+  if (!socket.startsWith('/') || Buffer.byteLength(socket) > SOCKET_PATH_MAX) {
+    const text = `"${socket}" is not an absolute path of at most ${SOCKET_PATH_MAX} bytes. Write one, for example /run/vpc-conn/vpc-a.sock.`;
+    findings.push(findingAt(settings, 'control.socket', 'settings-socket', text));
+  }
+  return findings;
+}
