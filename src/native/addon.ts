@@ -165,6 +165,9 @@ export interface NativePipeline {
   encap(frame: Bytes, virtioHeader?: Bytes): NativeVerdict;
   decap(frame: Bytes, virtioHeader?: Bytes): NativeVerdict;
   readCounters(into: BigUint64Array): void;
+  /** The clock that bindings and held frames see, seconds; starts at 1. */
+  setTime(seconds: number): void;
+  sweepBindings(): number;
 }
 
 export interface NativeVerdict {
@@ -184,7 +187,7 @@ export interface NativeAddon {
   counterNames: string[];
   peerCounterNames: string[];
   /** Drop reasons with one sentence each on what the frame was and what to do. */
-  dropReasons: { name: string; direction: string; meaning: string; remedy: string }[];
+  dropReasons: { name: string; meaning: string; remedy: string }[];
   version: string;
 }
 

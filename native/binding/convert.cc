@@ -1,0 +1,163 @@
+#include "binding/convert.h"
+
+#include <cstring>
+#include <string>
+
+namespace vpc_conn::binding {
+
+namespace {
+
+constexpr size_t kProxiedRecord = 12;
+constexpr size_t kNeighborRecord = 16;
+constexpr uint8_t kNeighborFailed = 2;
+
+uint16_t LoadLe16(const uint8_t* p) {
+  return static_cast<uint16_t>(p[0] | p[1] << 8);
+}
+
+std::span<const uint8_t> ToFixed(const Napi::Object& object, const char* name, size_t length) {
+  const auto bytes = ToBytes(object.Get(name), name);
+  if (bytes.size() != length) {
+    throw Napi::TypeError::New(object.Env(), std::string(name) + " has the wrong length");
+  }
+  return bytes;
+}
+
+uint32_t ToIpv4(const Napi::Object& object, const char* name) {
+  return wire::LoadBe32(ToFixed(object, name, 4).data());
+}
+
+wire::Mac ToMac(const Napi::Object& object, const char* name) {
+  wire::Mac mac;
+  std::memcpy(mac.data(), ToFixed(object, name, 6).data(), 6);
+  return mac;
+}
+
+uint32_t ToNumber(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsNumber()) throw Napi::TypeError::New(object.Env(), std::string(name) + " must be a number");
+  return value.As<Napi::Number>().Uint32Value();
+}
+
+bool ToBoolean(const Napi::Object& object, const char* name) {
+  const Napi::Value value = object.Get(name);
+  if (!value.IsBoolean()) throw Napi::TypeError::New(object.Env(), std::string(name) + " must be a boolean");
+  return value.As<Napi::Boolean>().Value();
+}
+
+}  // namespace
+
+std::span<const uint8_t> ToBytes(Napi::Value value, const char* name) {
+  if (value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array) {
+    const auto array = value.As<Napi::Uint8Array>();
+    return {array.Data(), array.ByteLength()};
+  }
+  throw Napi::TypeError::New(value.Env(), std::string(name) + " must be a Uint8Array");
+}
+
+forward::TableContents ToTable(const Napi::Object& table) {
+  forward::TableContents contents;
+  contents.overlay_mac = ToMac(table, "overlayMac");
+  contents.overlay_address = ToIpv4(table, "overlayAddress");
+  contents.overlay_mtu = ToNumber(table, "overlayMtu");
+  contents.underlay_mac = ToMac(table, "underlayMac");
+  contents.masquerade_first_port = static_cast<uint16_t>(ToNumber(table, "masqueradeFirstPort"));
+  contents.masquerade_last_port = static_cast<uint16_t>(ToNumber(table, "masqueradeLastPort"));
+
+  const Napi::Value peers = table.Get("peers");
+  if (!peers.IsArray()) throw Napi::TypeError::New(table.Env(), "peers must be an array");
+  const auto list = peers.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    const auto value = list.Get(i).As<Napi::Object>();
+    forward::Peer peer;
+    peer.local_address = ToIpv4(value, "localAddress");
+    peer.address = ToIpv4(value, "address");
+    peer.inner_mtu = static_cast<uint16_t>(ToNumber(value, "innerMtu"));
+    peer.masquerade_unlisted = ToBoolean(value, "masqueradeUnlisted");
+    peer.resolve_through_tunnel = ToBoolean(value, "resolveThroughTunnel");
+    contents.peers.push_back(peer);
+  }
+
+  const auto proxied = ToBytes(table.Get("proxied"), "proxied");
+  if (proxied.size() % kProxiedRecord != 0) {
+    throw Napi::TypeError::New(table.Env(), "proxied has the wrong length");
+  }
+  for (size_t at = 0; at < proxied.size(); at += kProxiedRecord) {
+    const uint8_t* record = &proxied[at];
+    const forward::ProxiedEntry entry{wire::LoadBe32(record), wire::LoadBe32(record + 4), record[8],
+                                      LoadLe16(record + 10)};
+    if (entry.prefix_length > 32 || entry.peer >= contents.peers.size()) {
+      throw Napi::TypeError::New(table.Env(), "proxied has a record out of range");
+    }
+    contents.proxied.push_back(entry);
+  }
+
+  const auto reserved = ToBytes(table.Get("reserved"), "reserved");
+  for (size_t at = 0; at + 4 <= reserved.size(); at += 4) {
+    contents.reserved.push_back(wire::LoadBe32(&reserved[at]));
+  }
+  return contents;
+}
+
+std::vector<forward::NeighborRecord> ToNeighbors(Napi::Value records) {
+  const auto bytes = ToBytes(records, "records");
+  if (bytes.size() % kNeighborRecord != 0) {
+    throw Napi::TypeError::New(records.Env(), "records has the wrong length");
+  }
+  std::vector<forward::NeighborRecord> neighbors;
+  neighbors.reserve(bytes.size() / kNeighborRecord);
+  for (size_t at = 0; at < bytes.size(); at += kNeighborRecord) {
+    const uint8_t* record = &bytes[at];
+    forward::NeighborRecord neighbor{};
+    neighbor.scope = LoadLe16(record);
+    neighbor.neighbor.failed = record[2] == kNeighborFailed;
+    neighbor.address = wire::LoadBe32(record + 4);
+    neighbor.neighbor.mac = wire::MacToInteger(record + 8);
+    neighbor.neighbor.slot = LoadLe16(record + 14);
+    if (neighbor.neighbor.slot >= forward::kNeighborSlots) {
+      throw Napi::TypeError::New(records.Env(), "records has a slot out of range");
+    }
+    neighbors.push_back(neighbor);
+  }
+  return neighbors;
+}
+
+Napi::Buffer<uint8_t> FromAddress(Napi::Env env, uint32_t address) {
+  uint8_t bytes[4];
+  wire::StoreBe32(bytes, address);
+  return Napi::Buffer<uint8_t>::Copy(env, bytes, sizeof bytes);
+}
+
+Napi::Array FromEvents(Napi::Env env, const std::vector<runtime::Event>& events) {
+  using Kind = runtime::Event::Kind;
+  Napi::Array list = Napi::Array::New(env, events.size());
+  for (uint32_t i = 0; i < events.size(); i++) {
+    const runtime::Event& event = events[i];
+    Napi::Object object = Napi::Object::New(env);
+    switch (event.kind) {
+      case Kind::unresolved:
+      case Kind::heard:
+        object.Set("kind", event.kind == Kind::heard ? "heard" : "unresolved");
+        object.Set("scope", Napi::Number::New(env, event.scope));
+        object.Set("address", FromAddress(env, event.address));
+        break;
+      case Kind::arp:
+        object.Set("kind", "arp");
+        object.Set("scope", Napi::Number::New(env, event.scope));
+        object.Set("frame", Napi::Buffer<uint8_t>::Copy(env, event.frame.data(), event.frame.size()));
+        break;
+      case Kind::worker_failed: {
+        const char* name = strerrorname_np(event.error);
+        object.Set("kind", "worker-failed");
+        object.Set("worker", event.worker);
+        object.Set("code", name != nullptr ? name : "EUNKNOWN");
+        object.Set("message", event.message);
+        break;
+      }
+    }
+    list.Set(i, object);
+  }
+  return list;
+}
+
+}  // namespace vpc_conn::binding

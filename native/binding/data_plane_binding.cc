@@ -1,0 +1,227 @@
+#include "binding/data_plane_binding.h"
+
+#include <memory>
+
+#include "binding/convert.h"
+#include "binding/error.h"
+#include "runtime/clock.h"
+#include "runtime/data_plane.h"
+
+namespace vpc_conn::binding {
+
+namespace {
+
+// What queued calls of the thread-safe function still reach after the JavaScript object is gone.
+struct EventSource {
+  runtime::DataPlane* data_plane = nullptr;  // null: closed
+};
+
+void CallEvents(Napi::Env env, Napi::Function on_events, EventSource* source, void* /*data*/) {
+  if (env == nullptr || on_events.IsEmpty() || source->data_plane == nullptr) return;
+  const auto events = source->data_plane->TakeEvents();
+  if (!events.empty()) on_events.Call({FromEvents(env, events)});
+}
+
+using EventsFunction = Napi::TypedThreadSafeFunction<EventSource, void, CallEvents>;
+
+const char* NatProtocolName(forward::NatProtocol protocol) {
+  switch (protocol) {
+    case forward::NatProtocol::tcp:
+      return "tcp";
+    case forward::NatProtocol::udp:
+      return "udp";
+    default:
+      return "icmp";
+  }
+}
+
+const char* BindingStateName(forward::Bindings::State state) {
+  switch (state) {
+    case forward::Bindings::State::transitory:
+      return "transitory";
+    case forward::Bindings::State::established:
+      return "established";
+    default:
+      return "closing";
+  }
+}
+
+class DataPlane : public Napi::ObjectWrap<DataPlane> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(
+        env, "DataPlane",
+        {InstanceMethod<&DataPlane::PublishTable>("publishTable"),
+         InstanceMethod<&DataPlane::PublishNeighbors>("publishNeighbors"),
+         InstanceMethod<&DataPlane::Start>("start"),
+         InstanceMethod<&DataPlane::AcknowledgedGeneration>("acknowledgedGeneration"),
+         InstanceMethod<&DataPlane::ReadNeighborUse>("readNeighborUse"),
+         InstanceMethod<&DataPlane::Send>("send"), InstanceAccessor<&DataPlane::WorkerNames>("workerNames"),
+         InstanceMethod<&DataPlane::ReadCounters>("readCounters"),
+         InstanceMethod<&DataPlane::ReadPeerCounters>("readPeerCounters"),
+         InstanceMethod<&DataPlane::SweepBindings>("sweepBindings"),
+         InstanceMethod<&DataPlane::ReadBindings>("readBindings"),
+         InstanceMethod<&DataPlane::Close>("close")});
+  }
+
+  explicit DataPlane(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DataPlane>(info), env_(info.Env()) {
+    const Napi::Env env = info.Env();
+    if (info.Length() < 1 || !info[0].IsObject()) throw Napi::TypeError::New(env, "options missing");
+    const auto options = info[0].As<Napi::Object>();
+    const auto number = [&](const char* name, uint32_t lowest, uint32_t highest) {
+      const Napi::Value value = options.Get(name);
+      const int64_t n = value.IsNumber() ? value.As<Napi::Number>().Int64Value() : -1;
+      if (n < lowest || n > highest) throw Napi::TypeError::New(env, std::string(name) + " is out of range");
+      return static_cast<uint32_t>(n);
+    };
+    const auto text = [&](const char* name) { return options.Get(name).ToString().Utf8Value(); };
+    if (!options.Get("onEvents").IsFunction()) throw Napi::TypeError::New(env, "onEvents is no function");
+    runtime::DataPlaneOptions native{
+        .overlay = {static_cast<int>(number("overlayIfindex", 1, INT32_MAX)), text("overlayName")},
+        .underlay = {static_cast<int>(number("underlayIfindex", 1, INT32_MAX)), text("underlayName")},
+        .workers = number("workers", 1, runtime::DataPlane::kMaxWorkers),
+        .spin_microseconds = number("spinMicroseconds", 0, 1'000'000)};
+
+    auto source = std::make_unique<EventSource>();
+    source_ = source.get();
+    data_plane_ = Guarded(env, [&] {
+      return std::make_unique<runtime::DataPlane>(std::move(native),
+                                                  [this] { on_events_.NonBlockingCall(); });
+    });
+    on_events_ = EventsFunction::New(
+        env, options.Get("onEvents").As<Napi::Function>(), "vpc-conn:events", 0, 1, source_,
+        [](Napi::Env, void*, EventSource* ended) { const std::unique_ptr<EventSource> free(ended); });
+    // The finalizer frees it from here on; it runs on the JS thread after the last call.
+    static_cast<void>(source.release());
+    on_events_.Unref(env);
+    source_->data_plane = data_plane_.get();
+    // Hooks run in reverse order: this one before the thread-safe function's own.
+    napi_add_env_cleanup_hook(env_, CleanUp, this);
+  }
+
+  ~DataPlane() override {
+    CloseNow();
+    if (env_ != nullptr) napi_remove_env_cleanup_hook(env_, CleanUp, this);
+  }
+
+ private:
+  static void CleanUp(void* self) {
+    auto* data_plane = static_cast<DataPlane*>(self);
+    data_plane->CloseNow();
+    data_plane->env_ = nullptr;
+  }
+
+  // Stop eventfd, join: no worker calls on_events_ any more. Then the function, then the memory.
+  void CloseNow() {
+    if (!data_plane_) return;
+    data_plane_->Close();
+    source_->data_plane = nullptr;
+    on_events_.Abort();
+    data_plane_.reset();
+  }
+
+  runtime::DataPlane& Open(const Napi::CallbackInfo& info) {
+    if (!data_plane_) throw MakeError(info.Env(), "CLOSED", "the data plane is closed");
+    return *data_plane_;
+  }
+
+  Napi::Value PublishTable(const Napi::CallbackInfo& info) {
+    return Guarded(info.Env(), [&]() -> Napi::Value {
+      auto contents = ToTable(info[0].As<Napi::Object>());
+      const uint64_t generation = Open(info).PublishTable(std::move(contents));
+      return Napi::Number::New(info.Env(), static_cast<double>(generation));
+    });
+  }
+
+  Napi::Value PublishNeighbors(const Napi::CallbackInfo& info) {
+    return Guarded(info.Env(), [&]() -> Napi::Value {
+      const uint64_t generation = Open(info).PublishNeighbors(ToNeighbors(info[0]));
+      return Napi::Number::New(info.Env(), static_cast<double>(generation));
+    });
+  }
+
+  void Start(const Napi::CallbackInfo& info) {
+    Guarded(info.Env(), [&] { Open(info).Start(); });
+  }
+
+  Napi::Value AcknowledgedGeneration(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(Open(info).AcknowledgedGeneration()));
+  }
+
+  void ReadNeighborUse(const Napi::CallbackInfo& info) {
+    auto into = info[0].As<Napi::Uint32Array>();
+    const auto& marks = Open(info).shared().neighbor_use;
+    for (size_t i = 0; i < into.ElementLength() && i < forward::kNeighborSlots; i++) {
+      into[i] = marks[i].load(std::memory_order_relaxed);
+    }
+  }
+
+  Napi::Value Send(const Napi::CallbackInfo& info) {
+    const auto scope = static_cast<uint16_t>(info[0].As<Napi::Number>().Uint32Value());
+    return Napi::Boolean::New(info.Env(), Open(info).Send(scope, ToBytes(info[1], "frame")));
+  }
+
+  Napi::Value WorkerNames(const Napi::CallbackInfo& info) {
+    const auto& names = Open(info).worker_names();
+    Napi::Array list = Napi::Array::New(info.Env(), names.size());
+    for (uint32_t i = 0; i < names.size(); i++) list.Set(i, names[i]);
+    return list;
+  }
+
+  std::span<uint64_t> ToSpan(Napi::Value value, size_t needed) {
+    auto into = value.As<Napi::BigUint64Array>();
+    if (into.ElementLength() < needed) throw Napi::RangeError::New(value.Env(), "the array is too short");
+    return {into.Data(), into.ElementLength()};
+  }
+
+  void ReadCounters(const Napi::CallbackInfo& info) {
+    const auto& open = Open(info);
+    open.ReadCounters(ToSpan(info[0], (open.worker_names().size() + 1) * forward::kCounters));
+  }
+
+  void ReadPeerCounters(const Napi::CallbackInfo& info) {
+    const auto& open = Open(info);
+    open.ReadPeerCounters(ToSpan(info[0], open.peer_count() * forward::kPeerCounters));
+  }
+
+  Napi::Value SweepBindings(const Napi::CallbackInfo& info) {
+    const size_t in_use = Open(info).shared().bindings.Sweep(runtime::MonotonicSeconds());
+    return Napi::Number::New(info.Env(), static_cast<double>(in_use));
+  }
+
+  Napi::Value ReadBindings(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    auto& open = Open(info);
+    Napi::Array list = Napi::Array::New(env);
+    uint32_t count = 0;
+    for (const auto& row : open.shared().bindings.Rows(runtime::MonotonicSeconds())) {
+      const auto peer = open.PeerIndexOf(row.far.peer_id);
+      if (!peer) continue;
+      Napi::Object object = Napi::Object::New(env);
+      object.Set("protocol", NatProtocolName(row.protocol));
+      object.Set("peer", Napi::Number::New(env, *peer));
+      object.Set("farAddress", FromAddress(env, row.far.address));
+      object.Set("farPort", Napi::Number::New(env, row.far.port));
+      object.Set("port", Napi::Number::New(env, row.port));
+      object.Set("state", BindingStateName(row.state));
+      object.Set("idleSeconds", Napi::Number::New(env, row.idle_seconds));
+      list.Set(count++, object);
+    }
+    return list;
+  }
+
+  void Close(const Napi::CallbackInfo&) { CloseNow(); }
+
+  napi_env env_;
+  EventSource* source_ = nullptr;  // owned by on_events_'s finalizer
+  EventsFunction on_events_;
+  std::unique_ptr<runtime::DataPlane> data_plane_;
+};
+
+}  // namespace
+
+void InitDataPlane(Napi::Env env, Napi::Object exports) {
+  exports.Set("DataPlane", DataPlane::Define(env));
+}
+
+}  // namespace vpc_conn::binding

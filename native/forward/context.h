@@ -1,0 +1,43 @@
+// What a pipeline works with while it handles one batch.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "forward/bindings.h"
+#include "forward/counters.h"
+#include "forward/frame.h"
+#include "forward/learned_macs.h"
+#include "forward/out_batch.h"
+#include "forward/snapshot.h"
+
+namespace vpc_conn::forward {
+
+// State that outlives snapshots and is shared by all workers.
+struct SharedState {
+  Bindings bindings;
+  LearnedMacs learned_macs;
+  // CLOCK_MONOTONIC seconds at which a neighbor slot was last used; the control plane reads them.
+  std::unique_ptr<std::atomic<uint32_t>[]> neighbor_use =
+      std::make_unique<std::atomic<uint32_t>[]>(kNeighborSlots);
+};
+
+struct Context {
+  const Snapshot& snapshot;
+  SharedState& shared;
+  CounterBlock& counters;
+  EventSink& events;
+  OutBatch& batch;
+  uint32_t now_seconds;  // CLOCK_MONOTONIC
+
+  const ForwardingTable& table() const { return *snapshot.table; }
+
+  void MarkUsed(uint16_t neighbor_slot) const {
+    std::atomic<uint32_t>& mark = shared.neighbor_use[neighbor_slot];
+    if (mark.load(std::memory_order_relaxed) != now_seconds) {
+      mark.store(now_seconds, std::memory_order_relaxed);
+    }
+  }
+};
+
+}  // namespace vpc_conn::forward

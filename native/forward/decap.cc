@@ -1,0 +1,261 @@
+#include "forward/decap.h"
+
+#include <algorithm>
+
+#include "forward/rewrite.h"
+
+namespace vpc_conn::forward {
+
+namespace {
+
+// The source that a packet gets here, and what of it must change.
+struct Translation {
+  uint32_t source = 0;
+  std::optional<uint16_t> port;  // masqueraded
+  NatProtocol protocol = NatProtocol::tcp;
+  bool quoted = false;  // an ICMP error: the quote's destination changes along
+  uint32_t quoted_destination = 0;
+};
+
+bool IsIcmpError(const Packet& packet) {
+  return packet.protocol == wire::kProtocolIcmp && packet.HasL4Header() && wire::IcmpIsError(packet.l4[0]);
+}
+
+// An ICMP error from the far side is about a packet of a local host: reversed inside the quote, its
+// destination is a far host and becomes what stands for it here. The error may come from a far router, which
+// has no proxied address: it then speaks from the address of the host it speaks about.
+std::optional<DropReason> TranslateIcmpError(const Packet& packet, const Peer& peer, Context& context,
+                                             Translation& translation) {
+  const ForwardingTable& table = context.table();
+  const uint16_t peer_index = table.PeerIndex(peer);
+  const auto source = table.ProxiedAddressOf(peer_index, packet.source);
+  if (packet.l4_length < wire::kIcmpHeader + wire::kIpv4Header) {
+    return source ? DropReason::malformed_l4 : DropReason::unlisted_source;
+  }
+  const uint32_t quoted = wire::LoadBe32(packet.l4 + wire::kIcmpHeader + wire::kIpv4DestinationOffset);
+  if (const auto proxied = table.ProxiedAddressOf(peer_index, quoted)) {
+    translation.source = source.value_or(*proxied);
+    translation.quoted_destination = *proxied;
+    translation.quoted = *proxied != quoted || translation.source != packet.source;
+    return std::nullopt;
+  }
+  if (!peer.masquerade_unlisted) {
+    return source ? DropReason::icmp_quote_unknown : DropReason::unlisted_source;
+  }
+  if (packet.IsFragment()) return DropReason::fragment_without_ports;
+  Quote quote;
+  if (const auto reason = ParseQuote(packet, quote)) return reason;
+  if (!quote.has_ports) return DropReason::icmp_quote_unknown;
+  translation.protocol = quote.packet.protocol == wire::kProtocolTcp   ? NatProtocol::tcp
+                         : quote.packet.protocol == wire::kProtocolUdp ? NatProtocol::udp
+                                                                       : NatProtocol::icmp;
+  translation.port = context.shared.bindings.FindPort(
+      translation.protocol, {peer.id, quoted, QuotedPort(quote, Side::destination)});
+  if (!translation.port) return DropReason::icmp_quote_unknown;
+  translation.source = table.contents().overlay_address;
+  translation.quoted = true;
+  translation.quoted_destination = table.contents().overlay_address;
+  return std::nullopt;
+}
+
+std::optional<DropReason> Masquerade(const Packet& packet, const Peer& peer, Context& context,
+                                     Translation& translation) {
+  if (packet.IsFragment()) return DropReason::fragment_without_ports;
+  uint16_t port = 0;
+  if (packet.protocol == wire::kProtocolTcp || packet.protocol == wire::kProtocolUdp) {
+    translation.protocol = packet.protocol == wire::kProtocolTcp ? NatProtocol::tcp : NatProtocol::udp;
+    port = wire::LoadBe16(packet.l4 + wire::kSourcePortOffset);
+  } else if (packet.protocol == wire::kProtocolIcmp && wire::IcmpIsQuery(packet.l4[0])) {
+    translation.protocol = NatProtocol::icmp;
+    port = wire::LoadBe16(packet.l4 + wire::kIcmpIdOffset);
+  } else if (packet.protocol == wire::kProtocolIcmp) {
+    return DropReason::no_binding;  // a reply to a query that nobody here can have sent
+  } else {
+    return DropReason::unsupported_protocol;
+  }
+  Bindings& bindings = context.shared.bindings;
+  translation.port =
+      bindings.PortOf(translation.protocol, {peer.id, packet.source, port}, context.now_seconds);
+  if (!translation.port) return DropReason::bindings_full;
+  if (translation.protocol == NatProtocol::tcp) {
+    bindings.TouchTcp(*translation.port, packet.l4[wire::kTcpFlagsOffset], true, context.now_seconds);
+  } else {
+    bindings.Touch(translation.protocol, *translation.port, context.now_seconds);
+  }
+  translation.source = context.table().contents().overlay_address;
+  return std::nullopt;
+}
+
+std::optional<DropReason> Translate(const Packet& packet, const Peer& peer, Context& context,
+                                    Translation& translation) {
+  if (IsIcmpError(packet)) return TranslateIcmpError(packet, peer, context, translation);
+  const ForwardingTable& table = context.table();
+  if (const auto proxied = table.ProxiedAddressOf(table.PeerIndex(peer), packet.source)) {
+    translation.source = *proxied;
+    return std::nullopt;
+  }
+  if (!peer.masquerade_unlisted) return DropReason::unlisted_source;
+  return Masquerade(packet, peer, context, translation);
+}
+
+std::optional<DropReason> Rewrite(Packet& packet, const Translation& translation) {
+  if (translation.quoted) {
+    if (packet.IsFragment()) return DropReason::fragment_without_ports;
+    Quote quote;
+    if (const auto reason = ParseQuote(packet, quote)) return reason;
+    RewriteQuote(packet, quote, Side::destination, translation.quoted_destination, translation.port);
+  }
+  SetAddress(packet, Side::source, translation.source);
+  if (translation.port && !translation.quoted) {
+    if (translation.protocol == NatProtocol::icmp) {
+      SetIcmpId(packet, *translation.port);
+    } else {
+      SetPort(packet, Side::source, *translation.port);
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<DropReason> CheckAddresses(const Packet& packet, const ForwardingTable& table) {
+  if (const auto reason = UnforwardableDestination(packet.destination)) return reason;
+  if (const auto reason = UnforwardableDestination(packet.source)) return reason;
+  if (table.IsReserved(packet.destination) || table.IsReserved(packet.source)) {
+    return DropReason::reserved_address;
+  }
+  if (packet.destination == table.contents().overlay_address) return DropReason::to_gateway;
+  // A proxied address is no local host: it would come straight back (RFC 3378 section 4).
+  if (table.IsProxied(packet.destination)) return DropReason::looped;
+  if (packet.protocol == wire::kProtocolEtherIp && table.IsTunnelAddress(packet.destination)) {
+    return DropReason::etherip_nested;
+  }
+  return std::nullopt;
+}
+
+// RFC 6040 section 4.2, figure 4: the outer ECN field joins the inner one.
+std::optional<DropReason> MergeEcn(Packet& packet, uint8_t outer_tos) {
+  const uint8_t outer = outer_tos & 3;
+  const uint8_t inner = packet.ip[wire::kIpv4TosOffset] & 3;
+  if (outer == 3 && inner == 0) return DropReason::ecn_not_ect_ce;
+  if (outer == 3 && inner != 3) {
+    SetEcn(packet, 3);
+  } else if (outer == 1 && inner == 2) {
+    SetEcn(packet, 1);
+  }
+  return std::nullopt;
+}
+
+Verdict DeliverFrame(wire::Cursor& cursor, uint8_t* ethernet, const Peer& peer, uint8_t outer_tos,
+                     Context& context) {
+  const ForwardingTable& table = context.table();
+  const TableContents& contents = table.contents();
+  Packet packet;
+  if (const auto reason = ParsePacket(cursor, packet)) return Verdict::Drop(*reason);
+  if (!wire::Ipv4HeaderChecksumRight(packet.ip, packet.header_length)) {
+    // The original tool's receiver rewrites an address and leaves the checksum as it was.
+    if (!peer.resolve_through_tunnel) return Verdict::Drop(DropReason::bad_ipv4_checksum);
+    MendHeaderChecksum(packet);
+    context.counters.Add(Counter::checksums_mended);
+  }
+  if (const auto reason = CheckAddresses(packet, table)) return Verdict::Drop(*reason);
+  if (packet.total_length > contents.overlay_mtu) return Verdict::Drop(DropReason::too_big);
+
+  Translation translation;
+  if (const auto reason = Translate(packet, peer, context, translation)) return Verdict::Drop(*reason);
+  context.shared.learned_macs.Learn(peer.id, packet.source, wire::MacToInteger(ethernet + 6),
+                                    context.now_seconds);
+
+  const Neighbor* neighbor = context.snapshot.neighbors.Find(NeighborKey(kScopeOverlay, packet.destination));
+  if (neighbor == nullptr) {
+    context.events.Unresolved(kScopeOverlay, packet.destination);
+    return Verdict::Held();
+  }
+  context.MarkUsed(neighbor->slot);
+  if (neighbor->failed) return Verdict::Drop(DropReason::neighbor_failed);
+
+  if (const auto reason = MergeEcn(packet, outer_tos)) return Verdict::Drop(*reason);
+  if (const auto reason = Rewrite(packet, translation)) return Verdict::Drop(*reason);
+  if (packet.protocol == wire::kProtocolTcp && packet.HasL4Header() &&
+      (packet.l4[wire::kTcpFlagsOffset] & wire::kTcpSyn) != 0) {
+    const uint32_t mtu = std::min<uint32_t>(peer.inner_mtu, contents.overlay_mtu);
+    if (ClampMss(packet, static_cast<uint16_t>(mtu - wire::kIpv4Header - wire::kTcpHeader))) {
+      context.counters.Add(Counter::mss_clamped);
+    }
+  }
+  wire::StoreMac(ethernet, neighbor->mac);
+  wire::SetSourceMac(ethernet, contents.overlay_mac);
+  context.batch.AddInPlace(ethernet, wire::kEthernetHeader + packet.total_length);
+  return Verdict::Forwarded();
+}
+
+}  // namespace
+
+Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
+  const ForwardingTable& table = context.table();
+  if (frame.wire_length != frame.length) return Verdict::Drop(DropReason::truncated);
+  if (frame.vlan_tagged) return Verdict::Drop(DropReason::vlan_tagged);
+  wire::Cursor cursor({frame.data, frame.length});
+  const uint8_t* outer_ethernet = cursor.Take(wire::kEthernetHeader);
+  if (outer_ethernet == nullptr) return Verdict::Drop(DropReason::malformed_ethernet);
+  if (wire::SourceMacIs(outer_ethernet, table.contents().underlay_mac)) {
+    return Verdict::Drop(DropReason::own_frame);
+  }
+  const uint16_t outer_type = wire::EtherType(outer_ethernet);
+  if (outer_type == wire::kEtherTypeArp) {
+    context.events.Arp(kScopeUnderlay, {frame.data, frame.length});
+    return Verdict::Punted();
+  }
+  if (outer_type != wire::kEtherTypeIpv4) return Verdict::Drop(DropReason::unknown_ethertype);
+  if (frame.other_host) return Verdict::Drop(DropReason::other_host);
+
+  Packet outer;
+  if (ParsePacket(cursor, outer)) return Verdict::Drop(DropReason::outer_malformed);
+  if (!wire::Ipv4HeaderChecksumRight(outer.ip, outer.header_length)) {
+    return Verdict::Drop(DropReason::outer_checksum);
+  }
+  if (outer.protocol != wire::kProtocolEtherIp) return Verdict::Drop(DropReason::to_gateway);
+  const Peer* peer = table.PeerOf(outer.destination, outer.source);
+  if (peer == nullptr) return Verdict::Drop(DropReason::unknown_peer);
+  if (outer.IsFragment()) return Verdict::Drop(DropReason::outer_fragment);
+  // An aggregate of EtherIP packets is nothing that a NIC or the kernel makes today.
+  if (frame.virtio.gso_type != wire::kVirtioGsoNone) return Verdict::Drop(DropReason::unsupported_gso);
+  if ((frame.virtio.flags & wire::kVirtioNeedsChecksum) != 0 &&
+      !CompleteChecksum(frame.data, wire::kEthernetHeader + outer.total_length, frame.virtio.csum_start,
+                        frame.virtio.csum_offset)) {
+    return Verdict::Drop(DropReason::malformed_l4);
+  }
+  frame.virtio.flags = 0;  // done, also if the frame is held and comes again
+
+  const uint8_t* etherip = cursor.Take(wire::kEtherIpHeader);
+  if (etherip == nullptr) return Verdict::Drop(DropReason::inner_truncated);
+  const uint16_t word = wire::LoadBe16(etherip);
+  if ((word >> 12) != wire::kEtherIpVersion) return Verdict::Drop(DropReason::etherip_version);
+  if (word != wire::kEtherIpFirstWord) return Verdict::Drop(DropReason::etherip_reserved);
+  const auto inner_length = static_cast<uint32_t>(cursor.left());
+  uint8_t* ethernet = cursor.Take(wire::kEthernetHeader);
+  if (ethernet == nullptr) return Verdict::Drop(DropReason::inner_truncated);
+
+  if (!frame.replayed) {
+    context.counters.AddPeer(peer->id, PeerCounter::rx_packets, 1);
+    context.counters.AddPeer(peer->id, PeerCounter::rx_bytes, inner_length);
+    context.counters.SetPeer(peer->id, PeerCounter::last_rx_seconds, context.now_seconds);
+  }
+
+  switch (const uint16_t type = wire::EtherType(ethernet)) {
+    case wire::kEtherTypeIpv4:
+      return DeliverFrame(cursor, ethernet, *peer, outer.ip[wire::kIpv4TosOffset], context);
+    case wire::kEtherTypeArp:
+      context.events.Arp(static_cast<uint16_t>(kScopeTunnel + table.PeerIndex(*peer)),
+                         {ethernet, inner_length});
+      return Verdict::Punted();
+    case wire::kEtherTypeVlan:
+    case wire::kEtherTypeServiceVlan:
+      return Verdict::Drop(DropReason::vlan_tagged);
+    case wire::kEtherTypeIpv6:
+      return Verdict::Drop(DropReason::ipv6);
+    default:
+      return Verdict::Drop(type < wire::kEtherTypeFirst ? DropReason::not_ethernet_ii
+                                                        : DropReason::unknown_ethertype);
+  }
+}
+
+}  // namespace vpc_conn::forward

@@ -1,0 +1,286 @@
+#include "forward/encap.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "forward/rewrite.h"
+#include "forward/segment.h"
+
+namespace vpc_conn::forward {
+
+namespace {
+
+// Where a packet goes, and what of it must change.
+struct Route {
+  uint16_t peer = 0;
+  uint32_t far_host = 0;
+  bool masqueraded = false;
+  NatProtocol protocol = NatProtocol::tcp;  // with masqueraded
+  uint16_t gateway_port = 0;                // the masquerade port it came to
+  uint16_t far_port = 0;
+  bool quoted = false;  // an ICMP error: the quote's source changes along
+  uint32_t quoted_source = 0;
+};
+
+std::optional<DropReason> CheckSource(uint32_t source, const ForwardingTable& table) {
+  if (const auto reason = UnforwardableDestination(source)) return reason;
+  if (table.IsReserved(source)) return DropReason::reserved_address;
+  // Only the gateway itself may send from these: carrying such a packet would loop (RFC 3378 section 4).
+  if (source == table.contents().overlay_address || table.IsProxied(source)) return DropReason::looped;
+  return std::nullopt;
+}
+
+// The address that an ICMP error's quote has as source, if so much is quoted.
+std::optional<uint32_t> PeekQuotedSource(const Packet& packet) {
+  if (packet.protocol != wire::kProtocolIcmp || !packet.HasL4Header() || !wire::IcmpIsError(packet.l4[0]) ||
+      packet.l4_length < wire::kIcmpHeader + wire::kIpv4Header) {
+    return std::nullopt;
+  }
+  return wire::LoadBe32(packet.l4 + wire::kIcmpHeader + wire::kIpv4SourceOffset);
+}
+
+std::optional<DropReason> RouteProxied(const Packet& packet, const ForwardingTable& table,
+                                       const ForwardingTable::FarHost& far, Route& route) {
+  route.peer = far.peer;
+  route.far_host = far.address;
+  if (const auto quoted = PeekQuotedSource(packet)) {
+    // Reversed inside quotes: the packet that the error is about came from the far host.
+    const auto quoted_far = table.FarHostOf(*quoted);
+    if (!quoted_far || quoted_far->peer != far.peer) return DropReason::icmp_quote_unknown;
+    if (quoted_far->address != *quoted || far.address != packet.destination) {
+      route.quoted = true;
+      route.quoted_source = quoted_far->address;
+    }
+  }
+  return std::nullopt;
+}
+
+// A packet for the overlay address: the kernel's, unless it is for a masquerade port.
+std::optional<DropReason> RouteMasqueraded(const Packet& packet, Context& context, Route& route) {
+  const ForwardingTable& table = context.table();
+  if (!table.masquerades()) return DropReason::to_gateway;
+  if (!packet.HasL4Header()) return DropReason::fragment_without_ports;
+  NatProtocol protocol = NatProtocol::tcp;
+  uint16_t port = 0;
+  if (packet.protocol == wire::kProtocolTcp || packet.protocol == wire::kProtocolUdp) {
+    protocol = packet.protocol == wire::kProtocolTcp ? NatProtocol::tcp : NatProtocol::udp;
+    port = wire::LoadBe16(packet.l4 + wire::kDestinationPortOffset);
+  } else if (packet.protocol == wire::kProtocolIcmp && wire::IcmpIsQueryReply(packet.l4[0])) {
+    protocol = NatProtocol::icmp;
+    port = wire::LoadBe16(packet.l4 + wire::kIcmpIdOffset);
+  } else if (packet.protocol == wire::kProtocolIcmp && wire::IcmpIsError(packet.l4[0])) {
+    Quote quote;
+    if (PeekQuotedSource(packet) != packet.destination) return DropReason::to_gateway;
+    if (packet.IsFragment()) return DropReason::fragment_without_ports;
+    if (const auto reason = ParseQuote(packet, quote)) return reason;
+    if (!quote.has_ports) return DropReason::icmp_quote_unknown;
+    protocol = quote.packet.protocol == wire::kProtocolTcp   ? NatProtocol::tcp
+               : quote.packet.protocol == wire::kProtocolUdp ? NatProtocol::udp
+                                                             : NatProtocol::icmp;
+    port = QuotedPort(quote, Side::source);
+    route.quoted = true;
+  } else {
+    return DropReason::to_gateway;
+  }
+  if (!table.InMasqueradeRange(port)) return DropReason::to_gateway;
+  const auto far = context.shared.bindings.FarOf(protocol, port);
+  const Peer* peer = far ? table.PeerById(far->peer_id) : nullptr;
+  if (peer == nullptr) return DropReason::no_binding;
+  if (packet.IsFragment()) return DropReason::fragment_without_ports;
+  route.peer = table.PeerIndex(*peer);
+  route.far_host = far->address;
+  route.masqueraded = true;
+  route.protocol = protocol;
+  route.gateway_port = port;
+  route.far_port = far->port;
+  route.quoted_source = far->address;
+  return std::nullopt;
+}
+
+// RFC 5508 REQ-6: an error about a query neither refreshes nor ends a mapping.
+void TouchBinding(const Packet& packet, const Route& route, Context& context) {
+  if (!route.masqueraded || route.quoted) return;
+  Bindings& bindings = context.shared.bindings;
+  if (route.protocol == NatProtocol::tcp) {
+    bindings.TouchTcp(route.gateway_port, packet.l4[wire::kTcpFlagsOffset], false, context.now_seconds);
+  } else {
+    bindings.Touch(route.protocol, route.gateway_port, context.now_seconds);
+  }
+}
+
+std::optional<DropReason> Rewrite(Packet& packet, const Route& route, bool super_frame) {
+  if (route.quoted) {
+    if (packet.IsFragment()) return DropReason::fragment_without_ports;
+    Quote quote;
+    if (const auto reason = ParseQuote(packet, quote)) return reason;
+    const auto port = route.masqueraded ? std::optional(route.far_port) : std::nullopt;
+    RewriteQuote(packet, quote, Side::source, route.quoted_source, port);
+  }
+  if (super_frame) {
+    SetAddressInHeader(packet, Side::destination, route.far_host);
+    if (route.masqueraded) wire::StoreBe16(packet.l4 + wire::kDestinationPortOffset, route.far_port);
+    return std::nullopt;
+  }
+  SetAddress(packet, Side::destination, route.far_host);
+  if (route.masqueraded && !route.quoted) {
+    if (route.protocol == NatProtocol::icmp) {
+      SetIcmpId(packet, route.far_port);
+    } else {
+      SetPort(packet, Side::destination, route.far_port);
+    }
+  }
+  return std::nullopt;
+}
+
+// The inner destination MAC. Our own far gateway does not read it; the original tool delivers with it.
+// nullopt: it must be resolved through the tunnel first.
+struct InnerMac {
+  bool known;
+  uint64_t mac;
+};
+std::optional<Verdict> ChooseInnerMac(const Route& route, Context& context, InnerMac& inner) {
+  const Peer& peer = context.table().peers()[route.peer];
+  inner = {false, 0};
+  const auto learned = context.shared.learned_macs.Find(peer.id, route.far_host);
+  const bool fresh = learned && context.now_seconds - learned->seconds < LearnedMacs::kFreshSeconds;
+  if (learned && (fresh || !peer.resolve_through_tunnel || route.masqueraded)) {
+    inner = {true, learned->mac};
+    return std::nullopt;
+  }
+  if (!peer.resolve_through_tunnel || route.masqueraded) return std::nullopt;
+  const auto scope = static_cast<uint16_t>(kScopeTunnel + route.peer);
+  const Neighbor* neighbor = context.snapshot.neighbors.Find(NeighborKey(scope, route.far_host));
+  if (neighbor == nullptr) {
+    context.events.Unresolved(scope, route.far_host);
+    return Verdict::Held();
+  }
+  context.MarkUsed(neighbor->slot);
+  if (neighbor->failed) return Verdict::Drop(DropReason::neighbor_failed);
+  inner = {true, neighbor->mac};
+  return std::nullopt;
+}
+
+void CountSent(Context& context, const Peer& peer, uint32_t packets, uint64_t inner_bytes) {
+  context.counters.AddPeer(peer.id, PeerCounter::tx_packets, packets);
+  context.counters.AddPeer(peer.id, PeerCounter::tx_bytes, inner_bytes);
+}
+
+}  // namespace
+
+Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
+  const ForwardingTable& table = context.table();
+  const TableContents& contents = table.contents();
+  if (frame.wire_length != frame.length) return Verdict::Drop(DropReason::truncated);
+  if (frame.vlan_tagged) return Verdict::Drop(DropReason::vlan_tagged);
+  wire::Cursor cursor({frame.data, frame.length});
+  uint8_t* ethernet = cursor.Take(wire::kEthernetHeader);
+  if (ethernet == nullptr) return Verdict::Drop(DropReason::malformed_ethernet);
+  if (wire::SourceMacIs(ethernet, contents.overlay_mac)) return Verdict::Drop(DropReason::own_frame);
+
+  const uint16_t type = wire::EtherType(ethernet);
+  if (type != wire::kEtherTypeIpv4) {
+    if (type == wire::kEtherTypeArp) {
+      context.events.Arp(kScopeOverlay, {frame.data, frame.length});
+      return Verdict::Punted();
+    }
+    if (type == wire::kEtherTypeVlan || type == wire::kEtherTypeServiceVlan) {
+      return Verdict::Drop(DropReason::vlan_tagged);
+    }
+    if (type == wire::kEtherTypeIpv6) return Verdict::Drop(DropReason::ipv6);
+    if (type < wire::kEtherTypeFirst) return Verdict::Drop(DropReason::not_ethernet_ii);
+    return Verdict::Drop(DropReason::unknown_ethertype);
+  }
+  if (frame.other_host) return Verdict::Drop(DropReason::other_host);
+
+  Packet packet;
+  if (const auto reason = ParsePacket(cursor, packet)) return Verdict::Drop(*reason);
+  if (!wire::Ipv4HeaderChecksumRight(packet.ip, packet.header_length)) {
+    return Verdict::Drop(DropReason::bad_ipv4_checksum);
+  }
+  if (context.snapshot.any_failed) {
+    const Neighbor* source = context.snapshot.neighbors.Find(NeighborKey(kScopeOverlay, packet.source));
+    if (source != nullptr && source->failed) context.events.Heard(kScopeOverlay, packet.source);
+  }
+  if (const auto reason = UnforwardableDestination(packet.destination)) return Verdict::Drop(*reason);
+
+  Route route;
+  if (packet.destination == contents.overlay_address) {
+    if (const auto reason = RouteMasqueraded(packet, context, route)) return Verdict::Drop(*reason);
+  } else if (table.IsReserved(packet.destination)) {
+    return Verdict::Drop(DropReason::reserved_address);
+  } else if (const auto far = table.FarHostOf(packet.destination)) {
+    if (const auto reason = RouteProxied(packet, table, *far, route)) return Verdict::Drop(*reason);
+  } else {
+    return Verdict::Drop(DropReason::not_proxied);
+  }
+  if (const auto reason = CheckSource(packet.source, table)) return Verdict::Drop(*reason);
+  if (packet.protocol == wire::kProtocolEtherIp && table.IsTunnelAddress(route.far_host)) {
+    return Verdict::Drop(DropReason::etherip_nested);
+  }
+
+  const Peer& peer = table.peers()[route.peer];
+  const uint32_t inner_mtu = peer.inner_mtu;
+  const uint8_t gso = frame.virtio.gso_type & static_cast<uint8_t>(~wire::kVirtioGsoEcn);
+  const bool super_frame = gso != wire::kVirtioGsoNone;
+  uint32_t segment_size = 0;
+  if (super_frame) {
+    if (!frame.replayed) context.counters.Add(Counter::rx_super_frames);
+    segment_size = frame.virtio.gso_size;
+    if (segment_size == 0 || packet.IsFragment()) return Verdict::Drop(DropReason::unsupported_gso);
+    if (gso == wire::kVirtioGsoTcp4 && packet.protocol == wire::kProtocolTcp) {
+      // A TCP segment may always be cut smaller; hosts that learned no smaller MSS in time still get through.
+      const uint32_t headers = packet.header_length + TcpHeaderLength(packet);
+      if (inner_mtu <= headers) return Verdict::Drop(DropReason::too_big);
+      segment_size = std::min(segment_size, inner_mtu - headers);
+    } else if (gso == wire::kVirtioGsoUdpL4 && packet.protocol == wire::kProtocolUdp) {
+      if (packet.header_length + wire::kUdpHeader + segment_size > inner_mtu) {
+        return Verdict::Drop(DropReason::too_big);
+      }
+    } else {
+      return Verdict::Drop(DropReason::unsupported_gso);
+    }
+  } else if (packet.total_length > inner_mtu) {
+    return Verdict::Drop(DropReason::too_big);
+  }
+
+  const OuterHeader& outer = context.snapshot.outer[route.peer];
+  if (!outer.resolved) {
+    if (outer.failed) return Verdict::Drop(DropReason::neighbor_failed);
+    context.events.Unresolved(kScopeUnderlay, peer.address);
+    return Verdict::Held();
+  }
+  InnerMac inner_mac;
+  if (const auto verdict = ChooseInnerMac(route, context, inner_mac)) return *verdict;
+
+  // From here on the frame goes out, and may be changed.
+  context.MarkUsed(outer.neighbor_slot);
+  const uint32_t inner_length = wire::kEthernetHeader + packet.total_length;
+  if (!super_frame && (frame.virtio.flags & wire::kVirtioNeedsChecksum) != 0 &&
+      !CompleteChecksum(frame.data, inner_length, frame.virtio.csum_start, frame.virtio.csum_offset)) {
+    return Verdict::Drop(DropReason::malformed_l4);
+  }
+  TouchBinding(packet, route, context);
+  if (const auto reason = Rewrite(packet, route, super_frame)) return Verdict::Drop(*reason);
+  if (inner_mac.known) wire::StoreMac(ethernet, inner_mac.mac);
+
+  if (super_frame) {
+    const Encapsulation encapsulation{&outer, ethernet};
+    const bool tcp = gso == wire::kVirtioGsoTcp4;
+    const uint32_t segments = tcp ? SegmentTcp(packet, encapsulation, segment_size, context.batch)
+                                  : SegmentUdp(packet, encapsulation, segment_size, context.batch);
+    CountSent(context, peer, segments, inner_length);
+    return Verdict::Forwarded();
+  }
+  if (packet.protocol == wire::kProtocolTcp && packet.HasL4Header() &&
+      (packet.l4[wire::kTcpFlagsOffset] & wire::kTcpSyn) != 0 &&
+      ClampMss(packet, static_cast<uint16_t>(inner_mtu - wire::kIpv4Header - wire::kTcpHeader))) {
+    context.counters.Add(Counter::mss_clamped);
+  }
+  uint8_t* start = ethernet - wire::kOuterHeaders;
+  WriteOuterHeader(start, outer, inner_length, packet.ip[wire::kIpv4TosOffset]);
+  context.batch.AddInPlace(start, wire::kOuterHeaders + inner_length);
+  CountSent(context, peer, 1, inner_length);
+  return Verdict::Forwarded();
+}
+
+}  // namespace vpc_conn::forward

@@ -1,0 +1,102 @@
+// The forwarding table: what the settings mean for a frame. Immutable once built; shared by all workers.
+// Addresses are host-order integers.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "forward/flat_map.h"
+#include "wire/etherip.h"
+#include "wire/ethernet.h"
+
+namespace vpc_conn::forward {
+
+// A peer keeps its id (bindings, learned MACs and counters are kept by it) while its place in the list may
+// change from table to table.
+struct Peer {
+  uint16_t id = 0;
+  uint32_t local_address = 0;
+  uint32_t address = 0;
+  uint16_t inner_mtu = 0;
+  bool masquerade_unlisted = false;
+  bool resolve_through_tunnel = false;
+};
+
+// `prefix_length` leading bits of proxied addresses here stand for far hosts of one peer, bit for bit.
+struct ProxiedEntry {
+  uint32_t address = 0;
+  uint32_t host = 0;
+  uint8_t prefix_length = 32;
+  uint16_t peer = 0;  // index into peers
+};
+
+struct TableContents {
+  wire::Mac overlay_mac{};
+  uint32_t overlay_address = 0;
+  uint32_t overlay_mtu = 0;
+  wire::Mac underlay_mac{};
+  std::vector<Peer> peers;
+  std::vector<ProxiedEntry> proxied;
+  std::vector<uint32_t> reserved;
+  uint16_t masquerade_first_port = 0;
+  uint16_t masquerade_last_port = 0;
+};
+
+class ForwardingTable {
+ public:
+  explicit ForwardingTable(TableContents contents);
+
+  struct FarHost {
+    uint16_t peer;  // index
+    uint32_t address;
+  };
+  // Encapsulation: the far host that `destination` stands for. Longest match first.
+  std::optional<FarHost> FarHostOf(uint32_t destination) const;
+
+  // Decapsulation: the proxied address of a far host of peer `peer` (index). Longest match first.
+  std::optional<uint32_t> ProxiedAddressOf(uint16_t peer, uint32_t far_host) const;
+
+  bool IsProxied(uint32_t address) const { return FarHostOf(address).has_value(); }
+  bool IsReserved(uint32_t address) const { return reserved_.Find(address) != nullptr; }
+
+  // The peer of an outer (local, remote) address pair; nullptr: unknown.
+  const Peer* PeerOf(uint32_t local_address, uint32_t address) const;
+  uint16_t PeerIndex(const Peer& peer) const { return static_cast<uint16_t>(&peer - contents_.peers.data()); }
+  // nullptr when that peer is gone.
+  const Peer* PeerById(uint16_t id) const;
+  // One of the tunnel's own ends, here or there.
+  bool IsTunnelAddress(uint32_t address) const { return tunnel_addresses_.Find(address) != nullptr; }
+
+  bool masquerades() const { return masquerades_; }
+  bool InMasqueradeRange(uint16_t port) const {
+    return port >= contents_.masquerade_first_port && port <= contents_.masquerade_last_port;
+  }
+
+  const TableContents& contents() const { return contents_; }
+  std::span<const Peer> peers() const { return contents_.peers; }
+
+ private:
+  static uint32_t MaskOf(uint8_t prefix_length) {
+    return prefix_length == 0 ? 0 : ~uint32_t{0} << (32 - prefix_length);
+  }
+  static uint64_t EncapKey(uint32_t network, uint8_t length) { return (uint64_t{network} << 8) | length; }
+  static uint64_t DecapKey(uint16_t peer, uint32_t network, uint8_t length) {
+    return (uint64_t{peer} << 40) | (uint64_t{network} << 8) | length;
+  }
+
+  TableContents contents_;
+  std::vector<uint8_t> lengths_;  // prefix lengths in use, longest first
+  FlatMap<uint32_t> by_address_;  // -> index into proxied
+  FlatMap<uint32_t> by_host_;
+  FlatMap<uint16_t> peer_by_pair_;
+  FlatMap<uint16_t> peer_by_id_;
+  FlatMap<uint8_t> reserved_;
+  FlatMap<uint8_t> tunnel_addresses_;
+  bool masquerades_ = false;
+};
+
+}  // namespace vpc_conn::forward

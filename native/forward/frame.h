@@ -1,0 +1,49 @@
+// A received frame as the pipelines see it, and what becomes of it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "forward/drop_reason.h"
+#include "wire/etherip.h"
+#include "wire/virtio_net.h"
+
+namespace vpc_conn::forward {
+
+// Bytes that the pipelines may write in front of a received frame: virtio header and outer headers.
+inline constexpr uint32_t kHeadroom = sizeof(wire::VirtioNetHeader) + wire::kOuterHeaders;
+
+struct ReceivedFrame {
+  // The frame, Ethernet header first; kHeadroom writable bytes lie in front of it. Owned by the port, and
+  // valid until the output batch was flushed.
+  uint8_t* data = nullptr;
+  uint32_t length = 0;
+  uint32_t wire_length = 0;  // > length: the kernel cut it off
+  wire::VirtioNetHeader virtio;
+  bool vlan_tagged = false;
+  bool other_host = false;  // PACKET_OTHERHOST
+  bool replayed = false;    // was held: received once, counted once
+};
+
+enum class Disposition : uint8_t { forwarded, punted, held, dropped };
+
+struct Verdict {
+  Disposition disposition;
+  DropReason reason;  // only with dropped
+
+  static constexpr Verdict Forwarded() { return {Disposition::forwarded, DropReason::count_}; }
+  static constexpr Verdict Punted() { return {Disposition::punted, DropReason::count_}; }
+  static constexpr Verdict Held() { return {Disposition::held, DropReason::count_}; }
+  static constexpr Verdict Drop(DropReason reason) { return {Disposition::dropped, reason}; }
+};
+
+// Rare events for the control plane. Called on the worker's thread; must neither block nor keep the span.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void Unresolved(uint16_t scope, uint32_t address) = 0;
+  virtual void Heard(uint16_t scope, uint32_t address) = 0;
+  virtual void Arp(uint16_t scope, std::span<const uint8_t> frame) = 0;
+};
+
+}  // namespace vpc_conn::forward

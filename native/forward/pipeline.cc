@@ -1,0 +1,89 @@
+#include "forward/pipeline.h"
+
+#include <cstring>
+#include <utility>
+
+#include "forward/decap.h"
+#include "forward/encap.h"
+
+namespace vpc_conn::forward {
+
+Pipeline::Pipeline(Direction direction, SharedState& shared, CounterBlock& counters, EventSink& events,
+                   Flusher& flusher)
+    : direction_(direction), shared_(shared), counters_(counters), events_(events), batch_(flusher) {}
+
+Verdict Pipeline::Run(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds) {
+  Context context{snapshot, shared_, counters_, events_, batch_, now_seconds};
+  return direction_ == Direction::encap ? Encapsulate(frame, context) : Decapsulate(frame, context);
+}
+
+Verdict Pipeline::Process(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds) {
+  counters_.Add(Counter::rx_frames);
+  counters_.Add(Counter::rx_bytes, frame.wire_length);
+  Verdict verdict = Run(frame, snapshot, now_seconds);
+  switch (verdict.disposition) {
+    case Disposition::forwarded:
+      counters_.Add(Counter::forwarded);
+      break;
+    case Disposition::punted:
+      counters_.Add(Counter::punted);
+      break;
+    case Disposition::held:
+      if (Hold(frame, now_seconds)) {
+        counters_.Add(Counter::held);
+        break;
+      }
+      verdict = Verdict::Drop(DropReason::neighbor_unresolved);
+      [[fallthrough]];
+    case Disposition::dropped:
+      counters_.Drop(verdict.reason);
+      break;
+  }
+  return verdict;
+}
+
+bool Pipeline::Hold(const ReceivedFrame& frame, uint32_t now_seconds) {
+  if (frame.length > kHeldBytes) return false;
+  if (held_.size() == kHeldFrames) {
+    spare_.push_back(std::move(held_.front().storage));
+    held_.pop_front();
+    counters_.Drop(DropReason::hold_full);
+  }
+  HeldFrame held;
+  if (spare_.empty()) {
+    held.storage = std::make_unique<uint8_t[]>(kHeadroom + kHeldBytes);
+  } else {
+    held.storage = std::move(spare_.back());
+    spare_.pop_back();
+  }
+  held.frame = frame;
+  held.frame.data = held.storage.get() + kHeadroom;
+  held.frame.replayed = true;
+  held.since = now_seconds;
+  std::memcpy(held.frame.data, frame.data, frame.length);
+  held_.push_back(std::move(held));
+  return true;
+}
+
+void Pipeline::RetryHeld(const Snapshot& snapshot, uint32_t now_seconds) {
+  for (size_t left = held_.size(); left != 0; left--) {
+    HeldFrame held = std::move(held_.front());
+    held_.pop_front();
+    const Verdict verdict = Run(held.frame, snapshot, now_seconds);
+    if (verdict.disposition == Disposition::held) {
+      if (now_seconds - held.since <= kHoldSeconds) {
+        held_.push_back(std::move(held));
+        continue;
+      }
+      counters_.Drop(DropReason::neighbor_unresolved);
+    } else if (verdict.disposition == Disposition::dropped) {
+      counters_.Drop(verdict.reason);
+    } else {
+      counters_.Add(Counter::hold_released);
+      batch_.Flush();  // the batch points into the storage that is reused next
+    }
+    spare_.push_back(std::move(held.storage));
+  }
+}
+
+}  // namespace vpc_conn::forward

@@ -1,0 +1,57 @@
+// One direction's pipeline: what a worker runs for every frame, and what tests, fuzzers and benchmarks run on
+// frames in memory. Owns the frames that wait for a neighbor. Used by one thread.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "forward/context.h"
+
+namespace vpc_conn::forward {
+
+enum class Direction : uint8_t { encap, decap };
+
+class Pipeline {
+ public:
+  // Frames that wait for a neighbor (RFC 1122 2.3.2.2): so many, so long; the oldest gives way to the newest.
+  static constexpr uint32_t kHeldFrames = 64;
+  static constexpr uint32_t kHeldBytes = 9728;  // larger ones (super-frames) are not held
+  static constexpr uint32_t kHoldSeconds = 3;
+
+  // All references outlive the pipeline.
+  Pipeline(Direction direction, SharedState& shared, CounterBlock& counters, EventSink& events,
+           Flusher& flusher);
+
+  // Handles one frame; counts it under exactly one of forwarded, punted, held or a drop reason. What is to be
+  // sent is in the batch until Flush.
+  Verdict Process(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds);
+
+  // Tries the held frames again: after a new snapshot, and once a second. Flushes.
+  void RetryHeld(const Snapshot& snapshot, uint32_t now_seconds);
+  bool holding() const { return !held_.empty(); }
+
+  void Flush() { batch_.Flush(); }
+  CounterBlock& counters() { return counters_; }
+
+ private:
+  struct HeldFrame {
+    std::unique_ptr<uint8_t[]> storage;  // kHeadroom + kHeldBytes
+    ReceivedFrame frame;
+    uint32_t since = 0;
+  };
+
+  Verdict Run(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds);
+  bool Hold(const ReceivedFrame& frame, uint32_t now_seconds);
+
+  const Direction direction_;
+  SharedState& shared_;
+  CounterBlock& counters_;
+  EventSink& events_;
+  OutBatch batch_;
+  std::deque<HeldFrame> held_;
+  std::vector<std::unique_ptr<uint8_t[]>> spare_;  // storage of frames that wait no more
+};
+
+}  // namespace vpc_conn::forward

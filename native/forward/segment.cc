@@ -1,0 +1,114 @@
+#include "forward/segment.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace vpc_conn::forward {
+
+namespace {
+
+// Where the inner Ethernet header of a segment starts in the batch's head, and what follows.
+struct Head {
+  uint8_t* ip;
+  uint8_t* l4;
+};
+
+Head CopyHeaders(uint8_t* head, const Packet& packet, const Encapsulation& encapsulation,
+                 uint32_t l4_header) {
+  uint8_t* ethernet = head + wire::kOuterHeaders;
+  std::memcpy(ethernet, encapsulation.inner_ethernet, wire::kEthernetHeader);
+  uint8_t* ip = ethernet + wire::kEthernetHeader;
+  // The IPv4 and L4 headers are contiguous in the packet.
+  std::memcpy(ip, packet.ip, packet.header_length + l4_header);
+  return {ip, ip + packet.header_length};
+}
+
+void FinishIpv4Header(uint8_t* ip, uint32_t header_length, uint32_t total_length, uint16_t id) {
+  wire::StoreBe16(ip + wire::kIpv4TotalLengthOffset, static_cast<uint16_t>(total_length));
+  wire::StoreBe16(ip + wire::kIpv4IdOffset, id);
+  wire::StoreChecksum(ip + wire::kIpv4ChecksumOffset, 0);
+  const uint16_t sum = wire::Fold(wire::AddBytes(0, ip, header_length));
+  wire::StoreChecksum(ip + wire::kIpv4ChecksumOffset, static_cast<uint16_t>(~sum));
+}
+
+}  // namespace
+
+void WriteOuterHeader(uint8_t* at, const OuterHeader& outer, uint32_t inner_length, uint8_t tos) {
+  std::memcpy(at, outer.bytes.data(), wire::kOuterHeaders);
+  uint8_t* ip = at + wire::kEthernetHeader;
+  const auto total = static_cast<uint16_t>(wire::kIpv4Header + wire::kEtherIpHeader + inner_length);
+  ip[wire::kIpv4TosOffset] = tos;
+  wire::StoreBe16(ip + wire::kIpv4TotalLengthOffset, total);
+  wire::UpdateChecksumAt(ip + wire::kIpv4ChecksumOffset, 0, wire::AddBe16(wire::AddBe16(0, total), tos));
+}
+
+uint32_t SegmentTcp(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,
+                    OutBatch& batch) {
+  const uint32_t tcp_header = TcpHeaderLength(packet);
+  const uint8_t* payload = packet.l4 + tcp_header;
+  const uint32_t payload_length = packet.l4_length - tcp_header;
+  const uint32_t headers = packet.header_length + tcp_header;
+  const uint32_t sequence = wire::LoadBe32(packet.l4 + wire::kTcpSequenceOffset);
+  const uint8_t flags = packet.l4[wire::kTcpFlagsOffset];
+  const uint8_t tos = packet.ip[wire::kIpv4TosOffset];
+  uint16_t id = wire::LoadBe16(packet.ip + wire::kIpv4IdOffset);
+  uint32_t count = 0;
+
+  for (uint32_t offset = 0; offset < payload_length; offset += segment_size) {
+    const uint32_t length = std::min(segment_size, payload_length - offset);
+    const bool first = offset == 0;
+    const bool last = offset + length == payload_length;
+    uint8_t* head = batch.Head();
+    const Head inner = CopyHeaders(head, packet, encapsulation, tcp_header);
+    FinishIpv4Header(inner.ip, packet.header_length, headers + length, id++);
+
+    wire::StoreBe32(inner.l4 + wire::kTcpSequenceOffset, sequence + offset);
+    uint8_t segment_flags = flags;
+    if (!first) segment_flags &= static_cast<uint8_t>(~wire::kTcpCwr);
+    if (!last) segment_flags &= static_cast<uint8_t>(~(wire::kTcpFin | wire::kTcpPsh));
+    inner.l4[wire::kTcpFlagsOffset] = segment_flags;
+    wire::StoreChecksum(inner.l4 + wire::kTcpChecksumOffset, 0);
+    wire::Sum sum = wire::PseudoHeader(packet.source, packet.destination, wire::kProtocolTcp,
+                                       static_cast<uint16_t>(tcp_header + length));
+    sum = wire::AddBytes(wire::AddBytes(sum, inner.l4, tcp_header), payload + offset, length);
+    wire::StoreChecksum(inner.l4 + wire::kTcpChecksumOffset, static_cast<uint16_t>(~wire::Fold(sum)));
+
+    WriteOuterHeader(head, *encapsulation.outer, wire::kEthernetHeader + headers + length, tos);
+    batch.AddSegment(wire::kOuterHeaders + wire::kEthernetHeader + headers, payload + offset, length);
+    count++;
+  }
+  return count;
+}
+
+uint32_t SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,
+                    OutBatch& batch) {
+  const uint8_t* payload = packet.l4 + wire::kUdpHeader;
+  const uint32_t payload_length = packet.l4_length - wire::kUdpHeader;
+  const uint32_t headers = packet.header_length + wire::kUdpHeader;
+  const uint8_t tos = packet.ip[wire::kIpv4TosOffset];
+  uint16_t id = wire::LoadBe16(packet.ip + wire::kIpv4IdOffset);
+  uint32_t count = 0;
+
+  for (uint32_t offset = 0; offset < payload_length; offset += segment_size) {
+    const uint32_t length = std::min(segment_size, payload_length - offset);
+    const auto udp_length = static_cast<uint16_t>(wire::kUdpHeader + length);
+    uint8_t* head = batch.Head();
+    const Head inner = CopyHeaders(head, packet, encapsulation, wire::kUdpHeader);
+    FinishIpv4Header(inner.ip, packet.header_length, headers + length, id++);
+
+    wire::StoreBe16(inner.l4 + wire::kUdpLengthOffset, udp_length);
+    wire::StoreChecksum(inner.l4 + wire::kUdpChecksumOffset, 0);
+    wire::Sum sum = wire::PseudoHeader(packet.source, packet.destination, wire::kProtocolUdp, udp_length);
+    sum = wire::AddBytes(wire::AddBytes(sum, inner.l4, wire::kUdpHeader), payload + offset, length);
+    auto checksum = static_cast<uint16_t>(~wire::Fold(sum));
+    if (checksum == 0) checksum = 0xffff;  // RFC 768
+    wire::StoreChecksum(inner.l4 + wire::kUdpChecksumOffset, checksum);
+
+    WriteOuterHeader(head, *encapsulation.outer, wire::kEthernetHeader + headers + length, tos);
+    batch.AddSegment(wire::kOuterHeaders + wire::kEthernetHeader + headers, payload + offset, length);
+    count++;
+  }
+  return count;
+}
+
+}  // namespace vpc_conn::forward

@@ -1,0 +1,33 @@
+// User-space segmentation of super-frames (GRO/TSO aggregates that AF_PACKET delivers whole).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "forward/out_batch.h"
+#include "forward/packet.h"
+#include "forward/snapshot.h"
+
+namespace vpc_conn::forward {
+
+// What stands in front of every segment.
+struct Encapsulation {
+  const OuterHeader* outer;
+  const uint8_t* inner_ethernet;  // 14 bytes
+};
+
+// Writes the outer headers for an inner frame of `inner_length` bytes to `at`. TOS (DSCP and ECN) is copied
+// from the inner packet (RFC 2983 uniform model, RFC 6040 normal mode).
+void WriteOuterHeader(uint8_t* at, const OuterHeader& outer, uint32_t inner_length, uint8_t tos);
+
+// Cuts a TCP super-frame into packets of at most `segment_size` bytes of payload and adds them to the batch.
+// Lengths, identifications, sequence numbers, flags (FIN and PSH last, CWR first) and all checksums are made
+// afresh; the packet's own checksum fields are not read. Payload bytes are not copied. Returns the count.
+uint32_t SegmentTcp(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,
+                    OutBatch& batch);
+
+// The same for a UDP super-frame (GSO_UDP_L4): every `segment_size` bytes become a datagram of their own.
+uint32_t SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,
+                    OutBatch& batch);
+
+}  // namespace vpc_conn::forward

@@ -1,0 +1,56 @@
+#include "forward/snapshot.h"
+
+#include <utility>
+
+#include "wire/checksum.h"
+
+namespace vpc_conn::forward {
+
+namespace {
+
+OuterHeader MakeOuterHeader(const TableContents& contents, const Peer& peer, const Neighbor* next_hop) {
+  OuterHeader header;
+  if (next_hop == nullptr || next_hop->failed) {
+    header.failed = next_hop != nullptr;
+    return header;
+  }
+  header.resolved = true;
+  header.neighbor_slot = next_hop->slot;
+  uint8_t* ethernet = header.bytes.data();
+  wire::StoreMac(ethernet, next_hop->mac);
+  wire::SetSourceMac(ethernet, contents.underlay_mac);
+  wire::StoreBe16(ethernet + 12, wire::kEtherTypeIpv4);
+  uint8_t* ip = ethernet + wire::kEthernetHeader;
+  ip[0] = 0x45;
+  // DF and identification 0: an atomic datagram (RFC 6864 4.1), never fragmented underway.
+  wire::StoreBe16(ip + wire::kIpv4FragmentOffset, wire::kDontFragment);
+  ip[8] = 64;
+  ip[9] = wire::kProtocolEtherIp;
+  wire::StoreBe32(ip + wire::kIpv4SourceOffset, peer.local_address);
+  wire::StoreBe32(ip + wire::kIpv4DestinationOffset, peer.address);
+  const uint16_t sum = wire::Fold(wire::AddBytes(0, ip, wire::kIpv4Header));
+  wire::StoreChecksum(ip + wire::kIpv4ChecksumOffset, static_cast<uint16_t>(~sum));
+  wire::StoreBe16(ip + wire::kIpv4Header, wire::kEtherIpFirstWord);
+  return header;
+}
+
+}  // namespace
+
+std::unique_ptr<Snapshot> BuildSnapshot(uint64_t generation, std::shared_ptr<const ForwardingTable> table,
+                                        const std::vector<NeighborRecord>& records) {
+  auto snapshot = std::make_unique<Snapshot>();
+  snapshot->generation = generation;
+  snapshot->neighbors.Reserve(records.size());
+  for (const NeighborRecord& record : records) {
+    snapshot->neighbors.Put(NeighborKey(record.scope, record.address), record.neighbor);
+    snapshot->any_failed = snapshot->any_failed || record.neighbor.failed;
+  }
+  for (const Peer& peer : table->peers()) {
+    snapshot->outer.push_back(MakeOuterHeader(
+        table->contents(), peer, snapshot->neighbors.Find(NeighborKey(kScopeUnderlay, peer.address))));
+  }
+  snapshot->table = std::move(table);
+  return snapshot;
+}
+
+}  // namespace vpc_conn::forward

@@ -1,0 +1,57 @@
+// What the workers read: the forwarding table, the neighbors, and per peer the finished outer header.
+// Immutable; replaced whole (runtime/snapshot_board.h).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "forward/forwarding_table.h"
+
+namespace vpc_conn::forward {
+
+// Where an address is a neighbor (src/native/addon.ts has the same numbers).
+inline constexpr uint16_t kScopeOverlay = 0;
+inline constexpr uint16_t kScopeUnderlay = 1;
+inline constexpr uint16_t kScopeTunnel = 2;  // + peer index
+
+inline constexpr uint32_t kNeighborSlots = 16384;
+
+struct Neighbor {
+  uint64_t mac = 0;  // 48 bits
+  uint16_t slot = 0;
+  bool failed = false;
+};
+
+struct NeighborRecord {
+  uint16_t scope;
+  uint32_t address;
+  Neighbor neighbor;
+};
+
+inline uint64_t NeighborKey(uint16_t scope, uint32_t address) {
+  return (uint64_t{scope} << 32) | address;
+}
+
+// Outer Ethernet, IPv4 and EtherIP header of a peer; total length and TOS are still zero.
+struct OuterHeader {
+  std::array<uint8_t, wire::kOuterHeaders> bytes{};
+  uint16_t neighbor_slot = 0;
+  bool resolved = false;
+  bool failed = false;
+};
+
+struct Snapshot {
+  uint64_t generation = 0;
+  std::shared_ptr<const ForwardingTable> table;
+  FlatMap<Neighbor> neighbors;
+  bool any_failed = false;
+  std::vector<OuterHeader> outer;  // by peer index
+};
+
+// Finishes a snapshot: indexes the records and builds the outer headers.
+std::unique_ptr<Snapshot> BuildSnapshot(uint64_t generation, std::shared_ptr<const ForwardingTable> table,
+                                        const std::vector<NeighborRecord>& records);
+
+}  // namespace vpc_conn::forward

@@ -1,0 +1,89 @@
+#include "io/socket_filter.h"
+
+#include <linux/if_ether.h>
+
+#include "wire/etherip.h"
+#include "wire/ipv4.h"
+
+namespace vpc_conn::io {
+
+namespace {
+
+constexpr uint32_t kAll = 0x40000;  // longer than any frame
+constexpr uint32_t kEtherTypeAt = 12;
+constexpr uint32_t kIp = ETH_HLEN;
+constexpr uint32_t kProtocolAt = kIp + 9;
+constexpr uint32_t kFragmentAt = kIp + wire::kIpv4FragmentOffset;
+constexpr uint32_t kDestinationAt = kIp + wire::kIpv4DestinationOffset;
+
+sock_filter Statement(uint16_t code, uint32_t k) {
+  return {code, 0, 0, k};
+}
+sock_filter Jump(uint16_t code, uint32_t k, uint8_t yes, uint8_t no) {
+  return {code, yes, no, k};
+}
+
+}  // namespace
+
+std::vector<sock_filter> OverlayFilter(const OverlayFilterOptions& options) {
+  if (!options.masquerades) {
+    return {
+        Statement(BPF_LD | BPF_H | BPF_ABS, kEtherTypeAt),
+        Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 2),
+        Statement(BPF_LD | BPF_W | BPF_ABS, kDestinationAt),
+        Jump(BPF_JMP | BPF_JEQ | BPF_K, options.overlay_address, 1, 0),
+        Statement(BPF_RET | BPF_K, kAll),
+        Statement(BPF_RET | BPF_K, 0),
+    };
+  }
+  return {
+      /* 0 */ Statement(BPF_LD | BPF_H | BPF_ABS, kEtherTypeAt),
+      /* 1 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 12),
+      /* 2 */ Statement(BPF_LD | BPF_W | BPF_ABS, kDestinationAt),
+      /* 3 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, options.overlay_address, 0, 10),
+      /* 4 */ Statement(BPF_LD | BPF_B | BPF_ABS, kProtocolAt),
+      /* 5 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolIcmp, 8, 0),
+      /* 6 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolTcp, 1, 0),
+      /* 7 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolUdp, 0, 7),
+      /* 8 */ Statement(BPF_LD | BPF_H | BPF_ABS, kFragmentAt),
+      /* 9 */ Jump(BPF_JMP | BPF_JSET | BPF_K, wire::kFragmentOffset, 4, 0),
+      /* 10 */ Statement(BPF_LDX | BPF_B | BPF_MSH, kIp),
+      /* 11 */ Statement(BPF_LD | BPF_H | BPF_IND, kIp + 2),  // destination port
+      /* 12 */ Jump(BPF_JMP | BPF_JGE | BPF_K, options.masquerade_first_port, 0, 2),
+      /* 13 */ Jump(BPF_JMP | BPF_JGT | BPF_K, options.masquerade_last_port, 1, 0),
+      /* 14 */ Statement(BPF_RET | BPF_K, kAll),
+      /* 15 */ Statement(BPF_RET | BPF_K, 0),
+  };
+}
+
+std::vector<sock_filter> UnderlayFilter() {
+  return {
+      Statement(BPF_LD | BPF_H | BPF_ABS, kEtherTypeAt),
+      Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_ARP, 3, 0),
+      Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 3),
+      Statement(BPF_LD | BPF_B | BPF_ABS, kProtocolAt),
+      Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolEtherIp, 0, 1),
+      Statement(BPF_RET | BPF_K, kAll),
+      Statement(BPF_RET | BPF_K, 0),
+  };
+}
+
+std::vector<sock_filter> NothingFilter() {
+  return {Statement(BPF_RET | BPF_K, 0)};
+}
+
+std::vector<sock_filter> FlowFanout(bool inner) {
+  // Relative to the network header: where the frame starts for a fanout program differs from a filter.
+  const uint32_t ip = static_cast<uint32_t>(SKF_NET_OFF) + (inner ? wire::kOuterHeaders : 0);
+  return {
+      Statement(BPF_LD | BPF_W | BPF_ABS, ip + wire::kIpv4SourceOffset),
+      Statement(BPF_MISC | BPF_TAX, 0),
+      Statement(BPF_LD | BPF_W | BPF_ABS, ip + wire::kIpv4DestinationOffset),
+      Statement(BPF_ALU | BPF_XOR | BPF_X, 0),
+      Statement(BPF_ALU | BPF_MUL | BPF_K, 0x9e3779b1),
+      Statement(BPF_ALU | BPF_RSH | BPF_K, 16),
+      Statement(BPF_RET | BPF_A, 0),
+  };
+}
+
+}  // namespace vpc_conn::io

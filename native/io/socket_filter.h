@@ -1,0 +1,33 @@
+// Classic BPF programs for the packet sockets: what is not for the gateway is left to the kernel before it
+// costs a copy or wakes a worker.
+#pragma once
+
+#include <linux/filter.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace vpc_conn::io {
+
+struct OverlayFilterOptions {
+  uint32_t overlay_address;  // host order
+  bool masquerades;
+  uint16_t masquerade_first_port;
+  uint16_t masquerade_last_port;
+};
+
+// Everything but IPv4 to the gateway's own address (its SSH, DNS, ...); of that, the masquerade ports, later
+// fragments and ICMP are taken when a peer masquerades.
+std::vector<sock_filter> OverlayFilter(const OverlayFilterOptions& options);
+
+// ARP and IPv4 protocol 97.
+std::vector<sock_filter> UnderlayFilter();
+
+// Nothing: while a socket is being set up.
+std::vector<sock_filter> NothingFilter();
+
+// Which worker of a fanout group gets a frame: a hash over the addresses that stays the same for a flow.
+// `inner`: the addresses of the packet inside EtherIP.
+std::vector<sock_filter> FlowFanout(bool inner);
+
+}  // namespace vpc_conn::io

@@ -1,0 +1,178 @@
+#include "runtime/data_plane.h"
+
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <stdexcept>
+
+#include "forward/segment.h"
+#include "io/socket_filter.h"
+#include "io/transmitter.h"
+#include "runtime/clock.h"
+
+namespace vpc_conn::runtime {
+
+using forward::Counter;
+using forward::DropReason;
+
+DataPlane::DataPlane(DataPlaneOptions options, std::function<void()> wake)
+    : options_(std::move(options)), board_(size_t{options_.workers} * 2), events_(std::move(wake)) {
+  for (const char* direction : {"encap/", "decap/"}) {
+    for (uint32_t i = 0; i < options_.workers; i++) {
+      worker_names_.push_back(direction + std::to_string(i));
+    }
+  }
+}
+
+DataPlane::~DataPlane() {
+  Close();
+}
+
+uint64_t DataPlane::PublishTable(forward::TableContents contents) {
+  const auto gone = peer_ids_.Assign(contents.peers);
+  if (!gone) {
+    throw std::length_error("more than " + std::to_string(forward::kMaxPeers) + " peers");
+  }
+  shared_.bindings.SetRange(contents.masquerade_first_port, contents.masquerade_last_port);
+  for (const uint16_t id : *gone) shared_.bindings.DropPeer(id);
+  table_ = std::make_shared<const forward::ForwardingTable>(std::move(contents));
+  // Tunnel scopes count peers by their place in the table, which may have changed.
+  std::erase_if(neighbors_, [](const auto& record) { return record.scope >= forward::kScopeTunnel; });
+  const uint64_t generation = PublishSnapshot();
+  const auto filter = OverlayFilter();
+  for (uint32_t i = 0; i < workers_.size() && i < options_.workers; i++) workers_[i]->SetFilter(filter);
+  return generation;
+}
+
+uint64_t DataPlane::PublishNeighbors(std::vector<forward::NeighborRecord> records) {
+  neighbors_ = std::move(records);
+  return table_ ? PublishSnapshot() : generation_;
+}
+
+uint64_t DataPlane::PublishSnapshot() {
+  auto snapshot = forward::BuildSnapshot(++generation_, table_, neighbors_);
+  outer_ = snapshot->outer;
+  board_.Publish(std::move(snapshot));
+  for (const auto& worker : workers_) worker->Kick();
+  return generation_;
+}
+
+std::vector<sock_filter> DataPlane::OverlayFilter() const {
+  const forward::TableContents& contents = table_->contents();
+  return io::OverlayFilter({contents.overlay_address, table_->masquerades(), contents.masquerade_first_port,
+                            contents.masquerade_last_port});
+}
+
+void DataPlane::Start() {
+  if (!workers_.empty()) return;
+  if (!table_) throw std::logic_error("no table published");
+  try {
+    overlay_sender_.emplace(options_.overlay, io::PacketSocket::Use::send);
+    underlay_sender_.emplace(options_.underlay, io::PacketSocket::Use::send);
+    StartWorkers();
+  } catch (...) {
+    Close();
+    throw;
+  }
+}
+
+void DataPlane::StartWorkers() {
+  for (const bool encap : {true, false}) {
+    uint16_t fanout = 0;
+    for (uint32_t i = 0; i < options_.workers; i++) {
+      const size_t index = workers_.size();
+      workers_.push_back(std::make_unique<Worker>(
+          WorkerOptions{.name = worker_names_[index],
+                        .direction = encap ? forward::Direction::encap : forward::Direction::decap,
+                        .receive_on = encap ? options_.overlay : options_.underlay,
+                        .send_on = encap ? options_.underlay : options_.overlay,
+                        .spin_microseconds = options_.spin_microseconds,
+                        .reader = index},
+          shared_, board_, events_, stop_));
+      if (options_.workers > 1) {
+        fanout = workers_.back()->receive_socket().JoinFanout(fanout, io::FlowFanout(!encap));
+      }
+    }
+  }
+  // Only now that nothing can fail any more: threads and traffic.
+  for (const auto& worker : workers_) {
+    const bool encap = worker->name().starts_with("encap");
+    worker->Start(encap ? OverlayFilter() : io::UnderlayFilter());
+  }
+}
+
+bool DataPlane::Send(uint16_t scope, std::span<const uint8_t> frame) {
+  const auto drop = [this](DropReason reason) {
+    slow_path_.Drop(reason);
+    return false;
+  };
+  if (!overlay_sender_ || !underlay_sender_) return drop(DropReason::interface_down);
+  std::array<uint8_t, sizeof(wire::VirtioNetHeader) + wire::kOuterHeaders> head{};
+  size_t head_bytes = sizeof(wire::VirtioNetHeader);
+  const io::PacketSocket& socket = scope == forward::kScopeOverlay ? *overlay_sender_ : *underlay_sender_;
+  const forward::Peer* peer = nullptr;
+  if (scope >= forward::kScopeTunnel) {
+    const size_t index = scope - forward::kScopeTunnel;
+    if (index >= outer_.size()) return drop(DropReason::unknown_peer);
+    if (!outer_[index].resolved) return drop(DropReason::neighbor_unresolved);
+    peer = &table_->peers()[index];
+    forward::WriteOuterHeader(head.data() + head_bytes, outer_[index], static_cast<uint32_t>(frame.size()),
+                              0);
+    head_bytes += wire::kOuterHeaders;
+  }
+  const iovec pieces[2] = {{head.data(), head_bytes}, {const_cast<uint8_t*>(frame.data()), frame.size()}};
+  if (writev(socket.fd(), pieces, 2) < 0) return drop(io::ReasonOfSendError(errno));
+  slow_path_.Add(Counter::tx_frames);
+  slow_path_.Add(Counter::tx_bytes, head_bytes - sizeof(wire::VirtioNetHeader) + frame.size());
+  if (peer != nullptr) {
+    slow_path_.AddPeer(peer->id, forward::PeerCounter::tx_packets, 1);
+    slow_path_.AddPeer(peer->id, forward::PeerCounter::tx_bytes, frame.size());
+  }
+  return true;
+}
+
+void DataPlane::ReadCounters(std::span<uint64_t> into) const {
+  std::fill(into.begin(), into.end(), 0);
+  for (size_t row = 0; row <= worker_names_.size(); row++) {
+    if (row >= workers_.size() && row != worker_names_.size()) continue;  // not started
+    const auto& block = row == worker_names_.size() ? slow_path_ : workers_[row]->counters();
+    for (size_t i = 0; i < forward::kCounters; i++) {
+      into[row * forward::kCounters + i] = block.values[i].load(std::memory_order_relaxed);
+    }
+  }
+}
+
+void DataPlane::ReadPeerCounters(std::span<uint64_t> into) const {
+  std::fill(into.begin(), into.end(), 0);
+  const auto add = [&](const forward::CounterBlock& block, const forward::Peer& peer, size_t row) {
+    for (size_t i = 0; i < forward::kPeerCounters; i++) {
+      uint64_t& sum = into[row * forward::kPeerCounters + i];
+      const uint64_t value = block.peers[peer.id][i].load(std::memory_order_relaxed);
+      const bool latest = static_cast<forward::PeerCounter>(i) == forward::PeerCounter::last_rx_seconds;
+      sum = latest ? std::max(sum, value) : sum + value;
+    }
+  };
+  for (size_t row = 0; row < peer_count(); row++) {
+    const forward::Peer& peer = table_->peers()[row];
+    for (const auto& worker : workers_) add(worker->counters(), peer, row);
+    add(slow_path_, peer, row);
+  }
+}
+
+std::optional<uint16_t> DataPlane::PeerIndexOf(uint16_t peer_id) const {
+  const forward::Peer* peer = table_ ? table_->PeerById(peer_id) : nullptr;
+  if (peer == nullptr) return std::nullopt;
+  return table_->PeerIndex(*peer);
+}
+
+void DataPlane::Close() {
+  stop_.Signal();
+  for (const auto& worker : workers_) worker->Join();
+  workers_.clear();
+  overlay_sender_.reset();
+  underlay_sender_.reset();
+}
+
+}  // namespace vpc_conn::runtime

@@ -1,0 +1,51 @@
+#include "runtime/event_queue.h"
+
+#include <utility>
+
+namespace vpc_conn::runtime {
+
+bool EventQueue::Push(Event event) {
+  bool was_empty;
+  {
+    const std::lock_guard lock(mutex_);
+    if (events_.size() == kEvents) return false;
+    was_empty = events_.empty();
+    events_.push_back(std::move(event));
+  }
+  if (was_empty) wake_();
+  return true;
+}
+
+std::vector<Event> EventQueue::Take() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(events_, {});
+}
+
+bool WorkerEvents::Repeats(std::array<Recent, 256>& recent, uint16_t scope, uint32_t address) {
+  const uint64_t key = (uint64_t{scope} + 1) << 32 | address;
+  Recent& entry = recent[forward::MixHash(key) & 255];
+  if (entry.key == key && entry.seconds == now_seconds_) return true;
+  entry = {key, now_seconds_};
+  return false;
+}
+
+void WorkerEvents::Push(Event event) {
+  if (!queue_.Push(std::move(event))) counters_.Add(forward::Counter::events_lost);
+}
+
+void WorkerEvents::Unresolved(uint16_t scope, uint32_t address) {
+  if (Repeats(unresolved_, scope, address)) return;
+  Push({.kind = Event::Kind::unresolved, .scope = scope, .address = address});
+}
+
+void WorkerEvents::Heard(uint16_t scope, uint32_t address) {
+  if (Repeats(heard_, scope, address)) return;
+  Push({.kind = Event::Kind::heard, .scope = scope, .address = address});
+}
+
+void WorkerEvents::Arp(uint16_t scope, std::span<const uint8_t> frame) {
+  if (frame.size() > kLargestArp) frame = frame.first(kLargestArp);
+  Push({.kind = Event::Kind::arp, .scope = scope, .frame = {frame.begin(), frame.end()}});
+}
+
+}  // namespace vpc_conn::runtime

@@ -1,0 +1,74 @@
+// Rare events on their way from the workers to the control plane: bounded, with a lock (they are rare), and
+// with repeats of one address held down to one a second per worker.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "forward/counters.h"
+#include "forward/flat_map.h"
+#include "forward/frame.h"
+
+namespace vpc_conn::runtime {
+
+struct Event {
+  enum class Kind : uint8_t { unresolved, heard, arp, worker_failed };
+  Kind kind;
+  uint16_t scope = 0;
+  uint32_t address = 0;
+  std::vector<uint8_t> frame{};  // arp
+  std::string worker{};          // worker_failed
+  int error = 0;
+  std::string message{};
+};
+
+class EventQueue {
+ public:
+  static constexpr size_t kEvents = 1024;
+
+  // `wake` is called, on the thread that pushed, when the queue stops being empty. It must not block.
+  explicit EventQueue(std::function<void()> wake) : wake_(std::move(wake)) {}
+
+  // False: full, the event is lost (count it). Any thread.
+  bool Push(Event event);
+  // All events so far. JS thread.
+  std::vector<Event> Take();
+
+ private:
+  std::mutex mutex_;
+  std::vector<Event> events_;
+  std::function<void()> wake_;
+};
+
+// One worker's end of the queue.
+class WorkerEvents : public forward::EventSink {
+ public:
+  static constexpr size_t kLargestArp = 128;  // an ARP frame has 42 bytes, 60 with padding
+
+  WorkerEvents(EventQueue& queue, forward::CounterBlock& counters) : queue_(queue), counters_(counters) {}
+
+  void SetTime(uint32_t now_seconds) { now_seconds_ = now_seconds; }
+  void Unresolved(uint16_t scope, uint32_t address) override;
+  void Heard(uint16_t scope, uint32_t address) override;
+  void Arp(uint16_t scope, std::span<const uint8_t> frame) override;
+
+ private:
+  struct Recent {
+    uint64_t key = 0;
+    uint32_t seconds = 0;
+  };
+  bool Repeats(std::array<Recent, 256>& recent, uint16_t scope, uint32_t address);
+  void Push(Event event);
+
+  EventQueue& queue_;
+  forward::CounterBlock& counters_;
+  uint32_t now_seconds_ = 0;
+  std::array<Recent, 256> unresolved_;
+  std::array<Recent, 256> heard_;
+};
+
+}  // namespace vpc_conn::runtime

@@ -1,0 +1,26 @@
+// EtherIP (RFC 3378 section 3): 16 bits in front of the Ethernet frame, IP protocol 97.
+//
+//    0       4                      15
+//   +-------+------------------------+
+//   |   3   |    reserved, zero      |
+//   +-------+------------------------+
+#pragma once
+
+#include <cstdint>
+
+#include "wire/ethernet.h"
+#include "wire/ipv4.h"
+
+namespace vpc_conn::wire {
+
+inline constexpr uint32_t kEtherIpHeader = 2;
+inline constexpr uint8_t kEtherIpVersion = 3;
+inline constexpr uint16_t kEtherIpFirstWord = 0x3000;
+
+// What stands in front of the inner Ethernet frame: outer Ethernet, outer IPv4, EtherIP.
+inline constexpr uint32_t kOuterHeaders = kEthernetHeader + kIpv4Header + kEtherIpHeader;
+// What a tunnel takes from the underlay's MTU over IPv4: 20 + 2 + 14 of the inner Ethernet header.
+inline constexpr uint32_t kTunnelOverhead = kIpv4Header + kEtherIpHeader + kEthernetHeader;
+static_assert(kOuterHeaders == 36 && kTunnelOverhead == 36);
+
+}  // namespace vpc_conn::wire
