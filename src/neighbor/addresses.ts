@@ -1,0 +1,108 @@
+/** Whose an address is: ours, proxied, reserved, on-link. Every question is a few map lookups. */
+import type { ForwardingTable, Scope } from '../dataplane/port.js';
+import { type Prefix, parseIpv4 } from '../net/address.js';
+import { UNSPECIFIED_ADDRESS } from '../net/arp.js';
+
+/** What neighbor discovery must know of the plan. Give a new one to `update()` before `publishTable()`. */
+export interface NeighborView {
+  readonly table: Pick<
+    ForwardingTable,
+    'overlayMac' | 'overlayAddress' | 'underlayMac' | 'peers' | 'proxied' | 'reserved'
+  >;
+  /** Source address on the underlay's own link; default: the first peer's local address. */
+  readonly underlayAddress?: string;
+  /** Subnets of the overlay interface. */
+  readonly onLink: readonly Prefix[];
+  /** Every IPv4 address of this machine; may name proxied addresses that the operating system has configured. */
+  readonly ownAddresses: readonly string[];
+  readonly arp: 'respond' | 'silent';
+}
+
+/** IPv4 prefixes: one map lookup for each length in use. */
+export class PrefixSet {
+  readonly #byLength = new Map<number, Set<number>>();
+
+  constructor(prefixes: Iterable<Prefix>) {
+    for (const { address, prefixLength } of prefixes) {
+      const networks = this.#byLength.get(prefixLength) ?? new Set();
+      networks.add(network(parseIpv4(address), prefixLength));
+      this.#byLength.set(prefixLength, networks);
+    }
+  }
+
+  has(address: string): boolean {
+    const value = parseIpv4(address);
+    for (const [length, networks] of this.#byLength) {
+      if (networks.has(network(value, length))) return true;
+    }
+    return false;
+  }
+}
+
+export class AddressBook {
+  readonly view: NeighborView;
+  readonly #proxied: PrefixSet;
+  readonly #onLink: PrefixSet;
+  readonly #reserved: ReadonlySet<string>;
+  readonly #own: ReadonlySet<string>;
+
+  constructor(view: NeighborView) {
+    this.view = view;
+    this.#proxied = new PrefixSet(view.table.proxied);
+    this.#onLink = new PrefixSet(view.onLink);
+    this.#reserved = new Set(view.table.reserved);
+    this.#own = new Set([
+      view.table.overlayAddress,
+      ...view.table.peers.map((peer) => peer.localAddress),
+      // A proxied address stays proxied when the operating system has configured it, too.
+      ...view.ownAddresses.filter((address) => !this.#proxied.has(address)),
+    ]);
+  }
+
+  isProxied(address: string): boolean {
+    return this.#proxied.has(address);
+  }
+
+  isReserved(address: string): boolean {
+    return this.#reserved.has(address);
+  }
+
+  isOnLink(address: string): boolean {
+    return this.#onLink.has(address);
+  }
+
+  isOwnMac(mac: string): boolean {
+    return mac === this.view.table.overlayMac || mac === this.view.table.underlayMac;
+  }
+
+  /**
+   * Ours in this scope. Behind a peer only the tunnel's own address is: a far host may well have the address
+   * that this gateway has in its VPC.
+   */
+  isOwn(scope: Scope, address: string): boolean {
+    if (typeof scope === 'object') return this.view.table.peers[scope.peer]?.localAddress === address;
+    return this.#own.has(address);
+  }
+
+  /** Whether a host of the scope can have this address, so that we may ask for it and believe in it. */
+  isNeighborAddress(scope: Scope, address: string): boolean {
+    const first = parseIpv4(address) >>> 24;
+    if (first === 0 || first === 127 || first >= 224) return false;
+    return !this.isOwn(scope, address) && !(scope === 'overlay' && this.#proxied.has(address));
+  }
+
+  /** What our ARP packets say of ourselves (RFC 5227 1.1: never an address that we do not own). */
+  sender(scope: Scope): { readonly mac: string; readonly address: string } {
+    const { table, underlayAddress } = this.view;
+    if (scope === 'overlay') return { mac: table.overlayMac, address: table.overlayAddress };
+    const address =
+      scope === 'underlay'
+        ? (underlayAddress ?? table.peers[0]?.localAddress)
+        : table.peers[scope.peer]?.localAddress;
+    return { mac: table.underlayMac, address: address ?? UNSPECIFIED_ADDRESS };
+  }
+}
+
+function network(address: number, prefixLength: number): number {
+  return prefixLength === 0 ? 0 : (address & (0xffffffff << (32 - prefixLength))) >>> 0;
+}

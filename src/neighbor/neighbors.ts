@@ -1,0 +1,361 @@
+/**
+ * Neighbor discovery for IPv4 over Ethernet: ARP (RFC 826, 1122, 5227). One object per gateway; it lives on
+ * the JS thread, takes the data plane's rare events and publishes adjacencies.
+ */
+import type { NeighborRow } from '../control/protocol.js';
+import type { DataPlane, DataPlaneEvent, Scope } from '../dataplane/port.js';
+import {
+  type ArpFrame,
+  BROADCAST_MAC,
+  buildArp,
+  parseArp,
+  UNSPECIFIED_ADDRESS,
+  ZERO_MAC,
+} from '../net/arp.js';
+import { isUnicastMac } from '../net/mac.js';
+import { AddressBook, type NeighborView } from './addresses.js';
+import { type Clock, systemClock } from './clock.js';
+import { OncePer } from './limits.js';
+import { DEFAULT_LIMITS, type Destination, type NeighborLimits, Resolver } from './resolver.js';
+import { Responder } from './responder.js';
+
+export type { NeighborView } from './addresses.js';
+export type { Clock } from './clock.js';
+export type { NeighborLimits } from './resolver.js';
+
+/** Another machine uses an address that is ours or proxied here. At most one notice a minute per address. */
+export interface AddressConflict {
+  readonly scope: Scope;
+  readonly address: string;
+  /** The other machine's. */
+  readonly mac: string;
+}
+
+/** A neighbor has another MAC than before. At most one notice a minute per address. */
+export interface MacChange {
+  readonly scope: Scope;
+  readonly address: string;
+  readonly oldMac: string;
+  readonly newMac: string;
+}
+
+export interface NeighborsOptions {
+  readonly dataPlane: Pick<DataPlane, 'neighborSlots' | 'publishNeighbors' | 'neighborUse' | 'send'>;
+  readonly view: NeighborView;
+  /**
+   * The kernel's routes: the destination itself when it is on-link, undefined when there is no route. Behind
+   * a peer: the destination itself.
+   */
+  readonly nextHopFor: (scope: Scope, destination: string) => string | undefined;
+  readonly onConflict?: (conflict: AddressConflict) => void;
+  readonly onMacChange?: (change: MacChange) => void;
+  readonly limits?: Partial<NeighborLimits>;
+  readonly clock?: Clock;
+  /** 0 <= random() < 1; jitter only. */
+  readonly random?: () => number;
+}
+
+export interface NeighborCounters {
+  /** Destinations known now. */
+  entries: number;
+  requestsSent: number;
+  repliesSent: number;
+  /** Frames that the data plane did not take. */
+  notSent: number;
+  /** ARP frames that were no valid request or reply for IPv4 over Ethernet. */
+  malformed: number;
+  /** Neighbors added because they asked for us. */
+  learned: number;
+  macChanges: number;
+  /** ARP packets whose sender address is ours or proxied. */
+  conflicts: number;
+  /** Announcements sent against conflicts (RFC 5227 2.4). */
+  defences: number;
+  /** ARP packets whose sender nobody can be: group or zero MAC, impossible address. */
+  senderRefused: number;
+  /** Destinations not taken up: impossible or own address, or every slot busy. */
+  refused: number;
+  evicted: number;
+  /** Destinations for which the kernel has no route. */
+  noRoute: number;
+  /** Neighbors that failed for the overall request limit. */
+  throttled: number;
+  /** Requests through a tunnel for what is no local host, or too many at once. */
+  tunnelRefused: number;
+  /** Destinations behind a peer that resolves for itself: never asked for. */
+  tunnelUnasked: number;
+}
+
+export interface Neighbors {
+  /** Takes 'unresolved', 'heard' and 'arp'; ignores other kinds. */
+  handle(event: DataPlaneEvent): void;
+  /**
+   * Replaces the view; call it before the matching publishTable(), so that no adjacency survives a peer that
+   * lost its place. What the new view makes wrong is unpublished before this returns.
+   */
+  update(view: NeighborView): void;
+  /** Always kept resolved. The peers of the view are pinned without this. */
+  pin(scope: Scope, destination: string): void;
+  unpin(scope: Scope, destination: string): void;
+  /** A MAC given by a person: never asked for, never aged. */
+  setStatic(scope: Scope, destination: string, mac: string): void;
+  /** Asks for the next hops of all destinations again. */
+  routesChanged(): void;
+  /** The link went down or up: what is used is verified. update() does so by itself for MACs and addresses. */
+  linkChanged(scope: 'overlay' | 'underlay'): void;
+  /** The MAC that frames to this destination get now; undefined while there is none. */
+  macOf(scope: Scope, destination: string): string | undefined;
+  rows(): NeighborRow[];
+  counters(): NeighborCounters;
+  /** Cancels all timers; later calls do nothing. */
+  close(): void;
+}
+
+export function createNeighbors(options: NeighborsOptions): Neighbors {
+  return new ArpNeighbors(options);
+}
+
+/** Milliseconds between two notices of one kind about one address. */
+const NOTICE_INTERVAL = 60_000;
+
+class ArpNeighbors implements Neighbors {
+  readonly #options: NeighborsOptions;
+  readonly #clock: Clock;
+  readonly #resolver: Resolver;
+  readonly #responder: Responder;
+  readonly #conflictNotices = new OncePer(NOTICE_INTERVAL);
+  readonly #macChangeNotices = new OncePer(NOTICE_INTERVAL);
+  readonly #counters = {
+    requestsSent: 0,
+    notSent: 0,
+    malformed: 0,
+    conflicts: 0,
+    senderRefused: 0,
+    tunnelUnasked: 0,
+  };
+  #book: AddressBook;
+  #closed = false;
+
+  constructor(options: NeighborsOptions) {
+    const { dataPlane, limits, clock = systemClock, random = Math.random } = options;
+    this.#options = options;
+    this.#clock = clock;
+    this.#book = new AddressBook(options.view);
+    this.#resolver = new Resolver({
+      clock,
+      random,
+      limits: {
+        ...DEFAULT_LIMITS,
+        ...limits,
+        destinations: Math.min(limits?.destinations ?? dataPlane.neighborSlots, dataPlane.neighborSlots),
+      },
+      nextHopFor: options.nextHopFor,
+      isNeighborAddress: (scope, address) => this.#book.isNeighborAddress(scope, address),
+      publish: (adjacencies) => void dataPlane.publishNeighbors(adjacencies),
+      neighborUse: () => dataPlane.neighborUse(),
+      request: (scope, address, mac) => this.#request(scope, address, mac),
+      onMacChange: (scope, address, oldMac, newMac) => {
+        if (!this.#macChangeNotices.allow(`${JSON.stringify(scope)} ${address}`, clock.now())) return;
+        options.onMacChange?.({ scope, address, oldMac, newMac });
+      },
+      onResolved: (scope, address, mac) => {
+        if (scope === 'overlay') this.#responder.resolved(address, mac);
+      },
+    });
+    this.#responder = new Responder({
+      clock,
+      book: () => this.#book,
+      send: (scope, frame) => this.#send(scope, frame),
+      macOf: (address) => this.#resolver.macOf('overlay', address),
+      resolve: (address) => this.#resolver.want('overlay', address) !== undefined,
+    });
+    for (const peer of options.view.table.peers) this.#resolver.pin('underlay', peer.address);
+  }
+
+  handle(event: DataPlaneEvent): void {
+    if (this.#closed) return;
+    switch (event.kind) {
+      case 'unresolved':
+        if (this.#mayAsk(event.scope)) this.#resolver.want(event.scope, event.address);
+        else this.#counters.tunnelUnasked += 1;
+        return;
+      case 'heard':
+        this.#resolver.heard(event.scope, event.address);
+        return;
+      case 'arp':
+        this.#arp(event.scope, event.frame);
+        return;
+      case 'worker-failed':
+        return;
+    }
+  }
+
+  update(view: NeighborView): void {
+    if (this.#closed) return;
+    const old = this.#book.view.table;
+    const { table } = view;
+    this.#book = new AddressBook(view);
+    this.#responder.forget();
+    const moved = new Set(
+      [...old.peers.keys()].filter((place) => !samePeer(old.peers[place], table.peers[place])),
+    );
+    this.#resolver.retain(
+      ({ scope, address }) =>
+        this.#book.isNeighborAddress(scope, address) && !(typeof scope === 'object' && moved.has(scope.peer)),
+    );
+    const addresses = new Set(table.peers.map((peer) => peer.address));
+    for (const { address } of old.peers) {
+      if (!addresses.has(address)) this.#resolver.unpin('underlay', address);
+    }
+    for (const address of addresses) this.#resolver.pin('underlay', address);
+    if (old.overlayMac !== table.overlayMac || old.overlayAddress !== table.overlayAddress) {
+      this.#resolver.linkChanged('overlay');
+    }
+    if (old.underlayMac !== table.underlayMac) this.#resolver.linkChanged('underlay');
+    this.#resolver.publishNow();
+  }
+
+  pin(scope: Scope, destination: string): void {
+    this.#resolver.pin(scope, destination);
+  }
+
+  unpin(scope: Scope, destination: string): void {
+    this.#resolver.unpin(scope, destination);
+  }
+
+  setStatic(scope: Scope, destination: string, mac: string): void {
+    this.#resolver.setStatic(scope, destination, mac);
+  }
+
+  routesChanged(): void {
+    if (!this.#closed) this.#resolver.routesChanged();
+  }
+
+  linkChanged(scope: 'overlay' | 'underlay'): void {
+    if (!this.#closed) this.#resolver.linkChanged(scope);
+  }
+
+  macOf(scope: Scope, destination: string): string | undefined {
+    return this.#resolver.destination(scope, destination)?.adjacency?.mac;
+  }
+
+  rows(): NeighborRow[] {
+    const now = this.#clock.now();
+    return Array.from(this.#resolver.destinations(), (destination) => this.#row(destination, now));
+  }
+
+  counters(): NeighborCounters {
+    return {
+      entries: this.#resolver.size,
+      ...this.#counters,
+      ...this.#resolver.counters,
+      ...this.#responder.counters,
+      throttled: this.#resolver.cache.throttled,
+    };
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#resolver.close();
+    this.#responder.forget();
+  }
+
+  #row(destination: Destination, now: number): NeighborRow {
+    const { scope, address, neighbor, createdAt } = destination;
+    const used = this.#resolver.usedAt(destination);
+    return {
+      scope:
+        typeof scope === 'object'
+          ? `peer ${this.#book.view.table.peers[scope.peer]?.name ?? scope.peer}`
+          : scope,
+      address,
+      nextHop: neighbor?.address ?? '',
+      state: neighbor?.state ?? 'failed',
+      mac: neighbor?.mac ?? null,
+      ageSeconds: Math.floor((now - (neighbor?.since ?? createdAt)) / 1000),
+      usedSecondsAgo: used === 0 ? null : Math.max(0, Math.floor(now / 1000) - used),
+    };
+  }
+
+  /** A peer whose gateway fills in the MACs is never asked: the original's sender takes anything for an answer. */
+  #mayAsk(scope: Scope): boolean {
+    return typeof scope !== 'object' || this.#book.view.table.peers[scope.peer]?.resolve === 'tunnel';
+  }
+
+  #arp(scope: Scope, frame: Uint8Array): void {
+    const arp = parseArp(frame);
+    if (!arp) {
+      this.#counters.malformed += 1;
+      return;
+    }
+    if (typeof scope === 'object' && !this.#book.view.table.peers[scope.peer]) return;
+    if (this.#book.isOwnMac(arp.senderMac)) return;
+    if (!isUnicastMac(arp.senderMac)) {
+      this.#counters.senderRefused += 1;
+      return;
+    }
+    if (arp.senderAddress !== UNSPECIFIED_ADDRESS && !this.#believe(scope, arp)) return;
+    if (arp.operation !== 'request') return;
+    if (typeof scope === 'object') this.#responder.answerTunnel(scope.peer, arp);
+    else if (scope === 'overlay') this.#responder.answerOverlay(arp);
+  }
+
+  /** Learns from the sender's fields (RFC 826); false: the sender is in conflict with us or impossible. */
+  #believe(scope: Scope, arp: ArpFrame): boolean {
+    const book = this.#book;
+    const { senderAddress: address, senderMac: mac } = arp;
+    if (!book.isNeighborAddress(scope, address)) {
+      const proxied = scope === 'overlay' && book.isProxied(address);
+      if (proxied || book.isOwn(scope, address)) this.#conflict({ scope, address, mac });
+      else this.#counters.senderRefused += 1;
+      return false;
+    }
+    const asksForUs =
+      scope === 'overlay' &&
+      arp.operation === 'request' &&
+      book.isOnLink(address) &&
+      (book.isProxied(arp.targetAddress) || book.isOwn(scope, arp.targetAddress));
+    this.#resolver.learn(scope, address, mac, arp.operation === 'reply', asksForUs);
+    return true;
+  }
+
+  #conflict(conflict: AddressConflict): void {
+    this.#counters.conflicts += 1;
+    const key = `${JSON.stringify(conflict.scope)} ${conflict.address}`;
+    if (this.#conflictNotices.allow(key, this.#clock.now())) this.#options.onConflict?.(conflict);
+    if (conflict.scope === 'overlay') this.#responder.defend(conflict.address);
+  }
+
+  #request(scope: Scope, address: string, mac: string | undefined): void {
+    const sender = this.#book.sender(scope);
+    this.#counters.requestsSent += 1;
+    this.#send(
+      scope,
+      buildArp({
+        destination: mac ?? BROADCAST_MAC,
+        source: sender.mac,
+        operation: 'request',
+        senderMac: sender.mac,
+        senderAddress: sender.address,
+        targetMac: ZERO_MAC,
+        targetAddress: address,
+      }),
+    );
+  }
+
+  #send(scope: Scope, frame: Uint8Array): void {
+    if (!this.#options.dataPlane.send(scope, frame)) this.#counters.notSent += 1;
+  }
+}
+
+function samePeer(
+  one: NeighborView['table']['peers'][number] | undefined,
+  other: NeighborView['table']['peers'][number] | undefined,
+): boolean {
+  return (
+    one?.name === other?.name &&
+    one?.address === other?.address &&
+    one?.localAddress === other?.localAddress &&
+    one?.resolve === other?.resolve
+  );
+}
