@@ -96,7 +96,7 @@ function udpServer(address: string, port: number): void {
 
 /** A datagram's size is its identity. */
 function datagram(size: number): Buffer {
-  return Buffer.from({ length: size }, (_, index) => (size * 31 + index * 7) & 0xff);
+  return Buffer.from(Uint8Array.from({ length: size }, (_, index) => (size * 31 + index * 7) & 0xff));
 }
 
 async function udpClient(address: string, port: number, sizes: readonly number[]): Promise<void> {
