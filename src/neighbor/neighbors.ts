@@ -94,15 +94,14 @@ export interface Neighbors {
    * lost its place. What the new view makes wrong is unpublished before this returns.
    */
   update(view: NeighborView): void;
-  /** Always kept resolved. The peers of the view are pinned without this. */
-  pin(scope: Scope, destination: string): void;
-  unpin(scope: Scope, destination: string): void;
+  /** Exactly these destinations of the scope are always kept resolved, used or not, and retried forever. */
+  pin(scope: Scope, destinations: readonly string[]): void;
   /** A MAC given by a person: never asked for, never aged. */
   setStatic(scope: Scope, destination: string, mac: string): void;
   /** Asks for the next hops of all destinations again. */
   routesChanged(): void;
-  /** The link went down or up: what is used is verified. update() does so by itself for MACs and addresses. */
-  linkChanged(scope: 'overlay' | 'underlay'): void;
+  /** The link changed: once it is up, what is used is verified. update() sees to own MACs and addresses. */
+  linkChanged(scope: 'overlay' | 'underlay', up: boolean): void;
   /** The MAC that frames to this destination get now; undefined while there is none. */
   macOf(scope: Scope, destination: string): string | undefined;
   rows(): NeighborRow[];
@@ -169,7 +168,6 @@ class ArpNeighbors implements Neighbors {
       macOf: (address) => this.#resolver.macOf('overlay', address),
       resolve: (address) => this.#resolver.want('overlay', address) !== undefined,
     });
-    for (const peer of options.view.table.peers) this.#resolver.pin('underlay', peer.address);
   }
 
   handle(event: DataPlaneEvent): void {
@@ -203,11 +201,6 @@ class ArpNeighbors implements Neighbors {
       ({ scope, address }) =>
         this.#book.isNeighborAddress(scope, address) && !(typeof scope === 'object' && moved.has(scope.peer)),
     );
-    const addresses = new Set(table.peers.map((peer) => peer.address));
-    for (const { address } of old.peers) {
-      if (!addresses.has(address)) this.#resolver.unpin('underlay', address);
-    }
-    for (const address of addresses) this.#resolver.pin('underlay', address);
     if (old.overlayMac !== table.overlayMac || old.overlayAddress !== table.overlayAddress) {
       this.#resolver.linkChanged('overlay');
     }
@@ -215,24 +208,20 @@ class ArpNeighbors implements Neighbors {
     this.#resolver.publishNow();
   }
 
-  pin(scope: Scope, destination: string): void {
-    this.#resolver.pin(scope, destination);
-  }
-
-  unpin(scope: Scope, destination: string): void {
-    this.#resolver.unpin(scope, destination);
+  pin(scope: Scope, destinations: readonly string[]): void {
+    if (!this.#closed) this.#resolver.pin(scope, new Set(destinations));
   }
 
   setStatic(scope: Scope, destination: string, mac: string): void {
-    this.#resolver.setStatic(scope, destination, mac);
+    if (!this.#closed) this.#resolver.setStatic(scope, destination, mac);
   }
 
   routesChanged(): void {
     if (!this.#closed) this.#resolver.routesChanged();
   }
 
-  linkChanged(scope: 'overlay' | 'underlay'): void {
-    if (!this.#closed) this.#resolver.linkChanged(scope);
+  linkChanged(scope: 'overlay' | 'underlay', up: boolean): void {
+    if (up && !this.#closed) this.#resolver.linkChanged(scope);
   }
 
   macOf(scope: Scope, destination: string): string | undefined {

@@ -146,22 +146,21 @@ export class Resolver {
     return destination;
   }
 
-  /** Always kept resolved, re-probed also when unused, retried forever. */
-  pin(scope: Scope, address: string): void {
-    const known = this.destination(scope, address);
-    const destination = known ?? this.#create(scope, address, true);
-    if (!destination) return;
-    destination.pinned = true;
-    if (destination.neighbor) this.cache.setPinned(destination.neighbor, true);
-    else this.#route(destination);
-  }
-
-  /** From now on like any other destination. */
-  unpin(scope: Scope, address: string): void {
-    const destination = this.destination(scope, address);
-    if (!destination) return;
-    destination.pinned = false;
-    if (destination.neighbor) this.#repin(destination.neighbor);
+  /** Exactly these of the scope are always kept resolved: re-probed also when unused, retried forever. */
+  pin(scope: Scope, addresses: ReadonlySet<string>): void {
+    for (const destination of this.#destinations.values()) {
+      const leaves = sameScope(destination.scope, scope) && !addresses.has(destination.address);
+      if (!leaves || !destination.pinned || destination.neighbor?.state === 'static') continue;
+      destination.pinned = false;
+      if (destination.neighbor) this.#repin(destination.neighbor);
+    }
+    for (const address of addresses) {
+      const destination = this.destination(scope, address) ?? this.#create(scope, address, true);
+      if (!destination) continue;
+      destination.pinned = true;
+      if (destination.neighbor) this.cache.setPinned(destination.neighbor, true);
+      else this.#route(destination);
+    }
   }
 
   /** A destination whose MAC is given: never asked for, never forgotten. */
