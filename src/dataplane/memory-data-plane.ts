@@ -9,6 +9,7 @@ import type {
   DataPlaneEvent,
   DataPlaneFactory,
   DataPlaneOptions,
+  DropReason,
   ForwardingTable,
   PeerCounters,
   Scope,
@@ -26,10 +27,12 @@ export interface MemoryDataPlaneBehaviour {
   /** False: the workers never take up what is published. */
   readonly acknowledges?: boolean;
   readonly neighborSlots?: number;
+  readonly dropReasons?: readonly DropReason[];
 }
 
 export class MemoryDataPlane implements DataPlane {
   readonly neighborSlots: number;
+  readonly dropReasons: readonly DropReason[];
   readonly options: DataPlaneOptions;
   /** Everything published, oldest first. */
   readonly tables: ForwardingTable[] = [];
@@ -51,6 +54,7 @@ export class MemoryDataPlane implements DataPlane {
     this.options = options;
     this.#behaviour = behaviour;
     this.neighborSlots = behaviour.neighborSlots ?? 1024;
+    this.dropReasons = behaviour.dropReasons ?? [];
     this.#use = new Uint32Array(this.neighborSlots);
   }
 

@@ -2,24 +2,25 @@
  * The data plane port on the C++ workers. This file alone turns the port's strings into the addon's
  * network-order bytes and back; the records are documented in native/addon.ts.
  */
-import { bytesToIpv4, ipv4ToBytes } from '../net/address.js';
-import { bytesToMac, macToBytes } from '../net/mac.js';
+
 import {
   type Bytes,
-  NEIGHBOR_FAILED,
-  NEIGHBOR_RECORD_BYTES,
-  NEIGHBOR_RESOLVED,
-  NEIGHBOR_SLOTS,
   type NativeAddon,
   type NativeDataPlane,
   type NativeEvent,
   type NativeForwardingTable,
+  NEIGHBOR_FAILED,
+  NEIGHBOR_RECORD_BYTES,
+  NEIGHBOR_RESOLVED,
+  NEIGHBOR_SLOTS,
   PROXIED_RECORD_BYTES,
   SCOPE_OVERLAY,
   SCOPE_TUNNEL,
   SCOPE_UNDERLAY,
 } from '../native/addon.js';
 import { loadAddon } from '../native/binding.js';
+import { bytesToIpv4, ipv4ToBytes } from '../net/address.js';
+import { macToBytes } from '../net/mac.js';
 import type {
   Adjacency,
   Binding,
@@ -27,6 +28,7 @@ import type {
   DataPlaneEvent,
   DataPlaneFactory,
   DataPlaneOptions,
+  DropReason,
   ForwardingTable,
   PeerCounters,
   Scope,
@@ -46,6 +48,7 @@ export function nativeDataPlaneFrom(addon: NativeAddon, options: DataPlaneOption
 
 class NativeDataPlaneAdapter implements DataPlane {
   readonly neighborSlots = NEIGHBOR_SLOTS;
+  readonly dropReasons: readonly DropReason[];
   readonly #native: NativeDataPlane;
   readonly #counterNames: readonly string[];
   readonly #peerCounterNames: readonly string[];
@@ -55,6 +58,7 @@ class NativeDataPlaneAdapter implements DataPlane {
   #closed = false;
 
   constructor(addon: NativeAddon, options: DataPlaneOptions) {
+    this.dropReasons = addon.dropReasons;
     this.#counterNames = addon.counterNames;
     this.#peerCounterNames = addon.peerCounterNames;
     this.#native = new addon.DataPlane({

@@ -50,7 +50,12 @@ export type DataPlaneEvent =
   | { readonly kind: 'unresolved'; readonly scope: Scope; readonly address: string }
   | { readonly kind: 'heard'; readonly scope: Scope; readonly address: string }
   | { readonly kind: 'arp'; readonly scope: Scope; readonly frame: Uint8Array }
-  | { readonly kind: 'worker-failed'; readonly worker: string; readonly code: string; readonly message: string };
+  | {
+      readonly kind: 'worker-failed';
+      readonly worker: string;
+      readonly code: string;
+      readonly message: string;
+    };
 
 export interface WorkerCounters {
   /** "encap/0", "decap/0", ..., "slow-path". */
@@ -74,9 +79,18 @@ export interface Binding {
   readonly idleSeconds: number;
 }
 
+/** Why frames are dropped: one sentence each on what the frame was and what to do. */
+export interface DropReason {
+  readonly name: string;
+  readonly meaning: string;
+  readonly remedy: string;
+}
+
 export interface DataPlane {
   /** Neighbor slots that exist. */
   readonly neighborSlots: number;
+  /** What the counters drop_<name> mean. */
+  readonly dropReasons: readonly DropReason[];
   publishTable(table: ForwardingTable): number;
   publishNeighbors(adjacencies: readonly Adjacency[]): number;
   start(): void;

@@ -1,0 +1,473 @@
+/**
+ * The supervisor: brings guard, data plane and neighbors up in order, keeps them fitting while the machine or
+ * the settings change, and takes them down in reverse. Everything runs on the JS thread; start, reload and
+ * stop never overlap.
+ */
+import { EventEmitter } from 'node:events';
+import { createRequire } from 'node:module';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { throwOnErrors } from '../config/finding.js';
+import type { Settings } from '../config/settings.js';
+import type { FlowRow, NeighborRow, StatsResult, StatusResult } from '../control/protocol.js';
+import { createNativeDataPlane } from '../dataplane/native-data-plane.js';
+import type { DataPlane, DataPlaneEvent, DataPlaneFactory } from '../dataplane/port.js';
+import { VpcConnError } from '../errors.js';
+import { createLogger, type Logger, setLogLevel } from '../log.js';
+import { createNeighbors, type Neighbors, type NeighborView } from '../neighbor/neighbors.js';
+import { type Netlink, openNetlink } from '../net/netlink.js';
+import { createGuard, type Guard } from './guard.js';
+import { machineOf, makePlan, type Plan, readMachine } from './plan.js';
+import { machineFindings, unsupportedFindings } from './preflight.js';
+import { effectiveCapabilities, requirePrivileges } from './privileges.js';
+import { bothGuards, describeChanges, describeMachineChanges, refuseRestart } from './reload.js';
+import { createNextHops, type NextHops } from './routes.js';
+import { flowsOf, PeerActivity, statsOf, statusOf } from './status.js';
+
+/** Both src/gateway and dist/gateway are two folders below the package. */
+const { version: VERSION } = createRequire(import.meta.url)('../../package.json') as { version: string };
+
+/** How long the workers may take for a table, milliseconds. They look once a batch or when woken. */
+const ACKNOWLEDGE_WITHIN = 2000;
+const ACKNOWLEDGE_POLL = 2;
+/** Netlink reports a change in several messages; they are read together, milliseconds. */
+const SETTLE = 20;
+const TICK = 1000;
+
+export interface GatewayEvents {
+  /** The gateway cannot go on and has already stopped by itself; the error says why and what to do. */
+  failed: [VpcConnError];
+}
+
+export interface Gateway extends EventEmitter<GatewayEvents> {
+  readonly settings: Settings;
+  /**
+   * Resolves when the workers are attached, the kernel guard is up and the first table is acknowledged.
+   * Rejects with VpcConnError and leaves nothing behind. Once per gateway.
+   */
+  start(): Promise<void>;
+  /** Takes everything down; resolves also when there is nothing to do. Idempotent. */
+  stop(): Promise<void>;
+  /**
+   * Puts other settings in force without interrupting the workers; says in words what changed. Rejects with
+   * SettingsError, and changes nothing, when they are wrong or need a restart.
+   */
+  reload(settings: Settings): Promise<{ generation: number; changes: string[] }>;
+  status(): StatusResult;
+  stats(): StatsResult;
+  neighbors(): NeighborRow[];
+  flows(): FlowRow[];
+}
+
+export interface GatewayOptions {
+  /** Default: one made from settings.log. */
+  readonly logger?: Logger;
+  readonly dataPlaneFactory?: DataPlaneFactory;
+  readonly openNetlink?: () => Netlink;
+  readonly guardFactory?: () => Guard;
+  readonly neighborsFactory?: typeof createNeighbors;
+  /** The process's effective capabilities. */
+  readonly capabilities?: () => bigint;
+  /** Milliseconds that the workers may take for a table. */
+  readonly acknowledgeWithin?: number;
+}
+
+export function createGateway(settings: Settings, options: GatewayOptions = {}): Gateway {
+  return new Supervisor(settings, options);
+}
+
+/** What exists while the gateway runs. */
+interface Parts {
+  readonly netlink: Netlink;
+  readonly guard: Guard;
+  readonly dataPlane: DataPlane;
+  readonly neighbors: Neighbors;
+  readonly nextHops: NextHops;
+}
+
+type State = 'new' | 'starting' | 'running' | 'stopping' | 'stopped';
+
+class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
+  readonly #options: GatewayOptions;
+  readonly #logger: Logger;
+  readonly #activity = new PeerActivity();
+  /** Aborted once, by stop() or by what failed; the reason is what a pending start or reload rejects with. */
+  readonly #end = new AbortController();
+  #settings: Settings;
+  #state: State = 'new';
+  #parts: Parts | undefined;
+  #plan: Plan | undefined;
+  #published = 0;
+  #startedAt = 0;
+  #bindings = 0;
+  /** What does not work although the gateway runs. */
+  #trouble: string | undefined;
+  /** Takes down what is up, last first. */
+  #undo: (() => void | Promise<void>)[] = [];
+  /** The tail of the queue that start, reload, follow and stop wait in. */
+  #queue: Promise<unknown> = Promise.resolve();
+  #settling: NodeJS.Timeout | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(settings: Settings, options: GatewayOptions) {
+    super();
+    this.#settings = settings;
+    this.#options = options;
+    this.#logger = options.logger ?? createLogger(settings.log);
+  }
+
+  get settings(): Settings {
+    return this.#settings;
+  }
+
+  async start(): Promise<void> {
+    if (this.#state !== 'new') {
+      throw new VpcConnError('started-before', 'A gateway starts once. Create another one to start again.');
+    }
+    this.#state = 'starting';
+    await this.#inTurn(async () => {
+      try {
+        await this.#bringUp();
+        this.#end.signal.throwIfAborted();
+        this.#state = 'running';
+      } catch (error) {
+        await this.#takeDown();
+        throw explain(error, 'start-failed', 'The gateway could not start');
+      }
+    });
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async reload(settings: Settings): Promise<{ generation: number; changes: string[] }> {
+    return await this.#inTurn(async () => {
+      try {
+        return await this.#reload(settings);
+      } catch (error) {
+        throw explain(error, 'reload-failed', 'The settings could not be put in force; the old ones stay');
+      }
+    });
+  }
+
+  status(): StatusResult {
+    const { dataPlane, guard, neighbors } = this.#running();
+    const plan = this.#planned();
+    const peerCounters = dataPlane.peerCounters();
+    const now = monotonicSeconds();
+    this.#activity.observe(peerCounters, now);
+    const degraded =
+      this.#trouble !== undefined || plan.notices.some(({ code }) => code !== 'proxied-configured');
+    return statusOf({
+      plan,
+      version: VERSION,
+      state: degraded ? 'degraded' : 'running',
+      uptimeSeconds: Math.floor(now - this.#startedAt),
+      generation: { published: this.#published, acknowledged: dataPlane.acknowledgedGeneration() },
+      guard: guard.state(),
+      neighbors: neighbors.rows(),
+      peerCounters,
+      activity: this.#activity,
+      now,
+      notices: this.#trouble === undefined ? [] : [this.#trouble],
+    });
+  }
+
+  stats(): StatsResult {
+    const { dataPlane } = this.#running();
+    const bindings = this.#sweepBindings(dataPlane);
+    return statsOf(dataPlane.counters(), dataPlane.peerCounters(), dataPlane.dropReasons, bindings);
+  }
+
+  neighbors(): NeighborRow[] {
+    return this.#running().neighbors.rows();
+  }
+
+  flows(): FlowRow[] {
+    return flowsOf(this.#planned(), this.#running().dataPlane.bindings());
+  }
+
+  async #bringUp(): Promise<void> {
+    const settings = this.#settings;
+    throwOnErrors(unsupportedFindings(settings));
+    const netlink = this.#holding((this.#options.openNetlink ?? openNetlink)(), (held) => held.close());
+    // Watched before anything is read, so that no change slips between.
+    netlink.watch(() => this.#machineChanged());
+    const findings = machineFindings(settings, netlink);
+    throwOnErrors(findings);
+    requirePrivileges((this.#options.capabilities ?? effectiveCapabilities)());
+
+    const plan = makePlan(settings, readMachine(netlink, settings));
+    this.#plan = plan;
+    for (const { code, message } of findings) this.#logger.warn({ code }, message);
+    for (const { code, message } of plan.notices) {
+      if (code === 'proxied-configured') this.#logger.info({ code }, message);
+    }
+
+    const guard = this.#holding((this.#options.guardFactory ?? createGuard)(), (held) => held.close());
+    guard.apply(plan.guard);
+
+    const dataPlane = this.#holding(
+      (this.#options.dataPlaneFactory ?? createNativeDataPlane)({
+        overlay: { ifindex: plan.overlay.ifindex, name: plan.overlay.interface },
+        underlay: { ifindex: plan.underlay.ifindex, name: plan.underlay.interface },
+        workers: plan.workers,
+        spinMicroseconds: settings.dataplane.spin,
+        onEvent: (event) => this.#heard(event),
+      }),
+      (held) => held.close(),
+    );
+    this.#published = dataPlane.publishTable(plan.table);
+    const nextHops = createNextHops(netlink, () => this.#planned());
+    const neighbors = this.#holding(
+      (this.#options.neighborsFactory ?? createNeighbors)({
+        dataPlane,
+        view: neighborView(plan),
+        nextHopFor: nextHops.nextHopFor,
+        onConflict: ({ scope, address, mac }) => {
+          const where =
+            typeof scope === 'object' ? `behind peer ${plan.peers[scope.peer]?.name}` : `on the ${scope}`;
+          this.#logger.warn(
+            { address, mac },
+            `another machine ${where} uses ${address}, too: take it from one of them`,
+          );
+        },
+        onMacChange: ({ address, oldMac, newMac }) => {
+          this.#logger.info({ address, oldMac, newMac }, 'a neighbor has another MAC');
+        },
+      }),
+      (held) => held.close(),
+    );
+    this.#parts = { netlink, guard, dataPlane, neighbors, nextHops };
+    dataPlane.start();
+    await this.#acknowledged(dataPlane, this.#published);
+    neighbors.pin(
+      'underlay',
+      plan.peers.map((peer) => peer.address),
+    );
+    this.#startedAt = monotonicSeconds();
+    // A running gateway keeps its process alive, as a listening server does.
+    const tick = setInterval(() => this.#tick(dataPlane), TICK);
+    this.#undo.push(() => clearInterval(tick));
+  }
+
+  async #reload(next: Settings): Promise<{ generation: number; changes: string[] }> {
+    const { netlink } = this.#running();
+    const before = this.#planned();
+    refuseRestart(this.#settings, next);
+    throwOnErrors([...unsupportedFindings(next), ...machineFindings(next, netlink)]);
+    const after = makePlan(next, readMachine(netlink, next), before);
+    const changes = describeChanges(this.#settings, next);
+
+    const parts = this.#running();
+    try {
+      // First the guard covers what is new, then the workers take it up, then the guard lets go of the rest:
+      // at no moment does the kernel see an address of ours unguarded.
+      parts.guard.apply(bothGuards(before.guard, after.guard));
+      this.#install(parts, after);
+      await this.#acknowledged(parts.dataPlane, this.#published);
+      parts.guard.apply(after.guard);
+    } catch (error) {
+      this.#install(parts, before);
+      parts.guard.apply(before.guard);
+      throw error;
+    }
+    this.#settings = next;
+    this.#trouble = undefined;
+    setLogLevel(this.#logger, next.log.level);
+    for (const change of changes) this.#logger.info({ generation: this.#published }, change);
+    return { generation: this.#published, changes };
+  }
+
+  /** Puts a plan in force for neighbors and workers; the guard is the caller's. */
+  #install({ dataPlane, neighbors, nextHops }: Parts, plan: Plan): void {
+    const before = this.#plan;
+    this.#plan = plan;
+    nextHops.clear();
+    neighbors.update(neighborView(plan));
+    if (!isDeepStrictEqual(before?.table, plan.table)) this.#published = dataPlane.publishTable(plan.table);
+    neighbors.pin(
+      'underlay',
+      plan.peers.map((peer) => peer.address),
+    );
+    neighbors.routesChanged();
+  }
+
+  /** Links, addresses, routes or rules changed. */
+  #machineChanged(): void {
+    this.#settling ??= setTimeout(() => {
+      this.#settling = undefined;
+      this.#inTurn(async () => {
+        if (this.#state !== 'running') return;
+        await this.#follow();
+      }).catch((error: unknown) => {
+        this.#logger.error({ err: error }, 'a change of the machine could not be followed');
+      });
+    }, SETTLE).unref();
+  }
+
+  async #follow(): Promise<void> {
+    const parts = this.#running();
+    const { netlink } = parts;
+    const before = this.#planned();
+    const links = netlink.links();
+    const overlay = links.find((link) => link.ifindex === before.overlay.ifindex);
+    const underlay = links.find((link) => link.ifindex === before.underlay.ifindex);
+    if (overlay === undefined || underlay === undefined) {
+      this.#fail(interfaceGone((overlay === undefined ? before.overlay : before.underlay).interface));
+      return;
+    }
+    const after = makePlan(this.#settings, machineOf(netlink, overlay, underlay), before);
+    for (const change of describeMachineChanges(before, after)) this.#logger.warn(change);
+
+    try {
+      parts.guard.apply(bothGuards(before.guard, after.guard));
+      this.#install(parts, after);
+      parts.guard.apply(after.guard);
+      this.#trouble = undefined;
+    } catch (error) {
+      // The gateway goes on with what it has; the next change tries again.
+      const { message } = explain(
+        error,
+        'guard-failed',
+        'The kernel guard cannot follow a change of the machine',
+      );
+      if (this.#trouble !== message) this.#logger.error(message);
+      this.#trouble = message;
+    }
+    for (const side of ['overlay', 'underlay'] as const) {
+      if (!isDeepStrictEqual(before[side], after[side])) parts.neighbors.linkChanged(side, after[side].up);
+    }
+  }
+
+  #heard(event: DataPlaneEvent): void {
+    if (event.kind !== 'worker-failed') {
+      this.#parts?.neighbors.handle(event);
+      return;
+    }
+    this.#fail(this.#workerFailure(event));
+  }
+
+  /** A worker that lost its socket mostly lost its interface; then that is what a person wants to read. */
+  #workerFailure({ worker, code, message }: DataPlaneEvent & { kind: 'worker-failed' }): VpcConnError {
+    const plan = this.#planned();
+    const links = this.#parts?.netlink.links() ?? [];
+    const gone = [plan.overlay, plan.underlay].find(
+      ({ ifindex }) => links.length > 0 && !links.some((link) => link.ifindex === ifindex),
+    );
+    if (gone) return interfaceGone(gone.interface);
+    return new VpcConnError(
+      'worker-failed',
+      `Worker ${worker} failed: ${message} (${code}). Start vpc-conn again; if it happens again, report it with the log.`,
+    );
+  }
+
+  /** The gateway cannot go on: a pending start or reload rejects with `error`, a running one stops by itself. */
+  #fail(error: VpcConnError): void {
+    if (this.#end.signal.aborted) return;
+    const starting = this.#state === 'starting';
+    this.#end.abort(error);
+    if (starting) return;
+    this.stop().then(() => this.emit('failed', error));
+  }
+
+  async #stop(): Promise<void> {
+    this.#end.abort(new VpcConnError('stopped', 'The gateway was stopped.'));
+    if (this.#state !== 'stopped') this.#state = 'stopping';
+    await this.#inTurn(() => this.#takeDown());
+  }
+
+  async #takeDown(): Promise<void> {
+    clearTimeout(this.#settling);
+    this.#settling = undefined;
+    this.#parts = undefined;
+    for (let undo = this.#undo.pop(); undo !== undefined; undo = this.#undo.pop()) {
+      try {
+        await undo();
+      } catch (error) {
+        this.#logger.error({ err: error }, 'a part of the gateway could not be taken down cleanly');
+      }
+    }
+    this.#state = 'stopped';
+  }
+
+  #tick(dataPlane: DataPlane): void {
+    this.#activity.observe(dataPlane.peerCounters(), monotonicSeconds());
+    this.#sweepBindings(dataPlane);
+  }
+
+  /** Bindings outlive a reload that ends masquerading, until their timers run out. */
+  #sweepBindings(dataPlane: DataPlane): number {
+    const masquerades = this.#planned().peers.some((peer) => peer.unlisted === 'masquerade');
+    if (masquerades || this.#bindings > 0) this.#bindings = dataPlane.sweepBindings();
+    return this.#bindings;
+  }
+
+  async #acknowledged(dataPlane: DataPlane, generation: number): Promise<void> {
+    const within = this.#options.acknowledgeWithin ?? ACKNOWLEDGE_WITHIN;
+    const deadline = performance.now() + within;
+    while (dataPlane.acknowledgedGeneration() < generation) {
+      this.#end.signal.throwIfAborted();
+      if (performance.now() > deadline) {
+        throw new VpcConnError(
+          'workers-stuck',
+          `The workers did not take up the forwarding table within ${within} ms. See whether the machine is short of CPU time, then try again.`,
+        );
+      }
+      await delay(ACKNOWLEDGE_POLL);
+    }
+  }
+
+  #holding<T>(part: T, takeDown: (part: T) => void | Promise<void>): T {
+    this.#undo.push(() => takeDown(part));
+    return part;
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#queue.then(work);
+    this.#queue = turn.catch(() => {});
+    return turn;
+  }
+
+  #running(): Parts {
+    if (this.#parts === undefined || this.#state !== 'running') {
+      throw new VpcConnError('not-running', 'This gateway is not running. Start it first.');
+    }
+    return this.#parts;
+  }
+
+  #planned(): Plan {
+    if (this.#plan === undefined) throw new VpcConnError('not-running', 'This gateway was not started.');
+    return this.#plan;
+  }
+}
+
+function interfaceGone(name: string): VpcConnError {
+  return new VpcConnError(
+    'interface-gone',
+    `Interface ${name} has disappeared. Attach it again, then start vpc-conn again.`,
+  );
+}
+
+function neighborView(plan: Plan): NeighborView {
+  return {
+    table: plan.table,
+    underlayAddress: plan.underlay.address,
+    onLink: plan.overlaySubnets,
+    ownAddresses: plan.ownAddresses,
+    arp: plan.settings.overlay.arp,
+  };
+}
+
+/** Seconds of CLOCK_MONOTONIC, the clock of the data plane's time stamps. */
+function monotonicSeconds(): number {
+  return Number(process.hrtime.bigint()) / 1e9;
+}
+
+function explain(error: unknown, code: string, what: string): VpcConnError {
+  if (error instanceof VpcConnError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new VpcConnError(code, `${what}: ${reason}.`, { cause: error });
+}

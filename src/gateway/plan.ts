@@ -1,0 +1,283 @@
+/**
+ * Plan: what will be installed. A pure function of the settings and of what the machine looks like now, so
+ * that a link change and a reload take the same way as a start: plan again, compare, publish.
+ */
+import { availableParallelism } from 'node:os';
+import type { PeerSettings, Settings } from '../config/settings.js';
+import type { ForwardingTable, TableEntry, TablePeer } from '../dataplane/port.js';
+import { SettingsError } from '../errors.js';
+import {
+  contains,
+  firstAddress,
+  formatIpv4,
+  formatPrefix,
+  lastAddress,
+  networkOf,
+  type Prefix,
+} from '../net/address.js';
+import type { Address, Link, Netlink, Route } from '../net/netlink.js';
+import type { GuardPlan } from './guard.js';
+import { routeFrom } from './routes.js';
+
+/** Outer IPv4 (20) + EtherIP (2, RFC 3378) + inner Ethernet header (14). */
+export const TUNNEL_OVERHEAD = 36;
+/** RFC 791: every IPv4 host takes 68 bytes; nothing can be planned below. */
+const SMALLEST_INNER_MTU = 68;
+
+const MOST_WORKERS = 4;
+
+/** What the machine looks like, read in one go. */
+export interface Machine {
+  readonly overlay: Link;
+  readonly underlay: Link;
+  /** Of all interfaces. */
+  readonly addresses: readonly Address[];
+  /** The kernel's route to a peer's address, from the underlay's; undefined: it has none. */
+  readonly peerRoute: (peerAddress: string, underlay: PlannedInterface) => Route | undefined;
+}
+
+export interface PlannedPeer extends TablePeer {
+  readonly keepalive: boolean;
+  /** Number of proxied addresses, prefixes counted by their size. */
+  readonly proxiedCount: number;
+  /** Which figure the inner MTU came from, for people. */
+  readonly innerMtuWhy: string;
+}
+
+export interface PlannedInterface {
+  readonly interface: string;
+  readonly ifindex: number;
+  readonly address: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly up: boolean;
+}
+
+export interface Plan {
+  readonly settings: Settings;
+  readonly overlay: PlannedInterface;
+  readonly underlay: PlannedInterface;
+  /** On-link on the overlay, whatever the kernel's routes say. */
+  readonly overlaySubnets: readonly Prefix[];
+  /** Every IPv4 address of this machine. */
+  readonly ownAddresses: readonly string[];
+  /** Threads per direction. */
+  readonly workers: number;
+  readonly peers: readonly PlannedPeer[];
+  readonly table: ForwardingTable;
+  readonly guard: GuardPlan;
+  readonly notices: readonly Notice[];
+}
+
+/** What a person should know about a plan, with the remedy. */
+export interface Notice {
+  /** Stable. */
+  readonly code: 'link-down' | 'address-lost' | 'proxied-configured';
+  readonly message: string;
+}
+
+/** Finds both interfaces by name. Throws SettingsError when this machine has no such interface. */
+export function readMachine(netlink: Netlink, settings: Settings): Machine {
+  const links = netlink.links();
+  const named = (name: string): Link => {
+    const link = links.find((one) => one.name === name);
+    if (link) return link;
+    throw new SettingsError('no-interface', `This machine has no interface ${name}. Write one that it has.`);
+  };
+  return machineOf(netlink, named(settings.overlay.interface), named(settings.underlay.interface));
+}
+
+export function machineOf(netlink: Netlink, overlay: Link, underlay: Link): Machine {
+  return {
+    overlay,
+    underlay,
+    addresses: netlink.addresses(),
+    peerRoute: (peerAddress, from) => routeFrom(netlink, peerAddress, from),
+  };
+}
+
+/**
+ * @param previous the plan in force: an interface address that the machine has lost since stays planned, with
+ *   a notice, because the tunnel may still work and an address often comes back (DHCP).
+ * @throws SettingsError when an interface has no IPv4 address to start with.
+ */
+export function makePlan(settings: Settings, machine: Machine, previous?: Plan): Plan {
+  const overlay = planInterface('overlay', settings, machine, previous);
+  const underlay = planInterface('underlay', settings, machine, previous);
+  const peers = settings.peers.map((peer) => planPeer(peer, machine, underlay));
+  const subnets = subnetsOf(machine.addresses, overlay.ifindex);
+  const proxied = settings.peers.flatMap((peer, index) =>
+    peer.proxied.map(
+      ({ address, host, prefixLength }): TableEntry => ({ address, host, prefixLength, peer: index }),
+    ),
+  );
+  return {
+    settings,
+    overlay,
+    underlay,
+    overlaySubnets: subnets,
+    ownAddresses: machine.addresses.filter((held) => held.family === 4).map((held) => held.address),
+    workers: workersFor(settings.dataplane.workers),
+    peers,
+    table: {
+      overlayMac: overlay.mac,
+      overlayAddress: overlay.address,
+      overlayMtu: overlay.mtu,
+      underlayMac: underlay.mac,
+      peers: peers.map(({ name, localAddress, address, innerMtu, unlisted, resolve }) => ({
+        name,
+        localAddress,
+        address,
+        innerMtu,
+        unlisted,
+        resolve,
+      })),
+      proxied,
+      reserved: reservedAddresses(subnets, machine.addresses),
+      masquerade: settings.masquerade,
+    },
+    guard: planGuard(settings, overlay, underlay, peers, proxied),
+    notices: [
+      ...linkNotices(overlay),
+      ...linkNotices(underlay),
+      ...addressNotices(settings, 'overlay', overlay, machine),
+      ...addressNotices(settings, 'underlay', underlay, machine),
+      ...configuredNotices(proxied, peers, overlay, machine),
+    ],
+  };
+}
+
+/** Protocol 97 is ours only from a peer; ports only while somebody masquerades behind them. */
+function planGuard(
+  settings: Settings,
+  overlay: PlannedInterface,
+  underlay: PlannedInterface,
+  peers: readonly PlannedPeer[],
+  proxied: readonly TableEntry[],
+): GuardPlan {
+  const masquerades = peers.some((peer) => peer.unlisted === 'masquerade');
+  return {
+    overlay: { interface: overlay.interface, address: overlay.address },
+    underlay: { interface: underlay.interface },
+    proxied: proxied.map(({ address, prefixLength }) => ({ address, prefixLength })),
+    peers: peers.map(({ localAddress, address }) => ({ localAddress, address })),
+    ...(masquerades && { masquerade: { address: overlay.address, ...settings.masquerade } }),
+  };
+}
+
+/** Half of the processors for each direction, at least one: more do not pay for one tunnel's address pair. */
+function workersFor(wanted: Settings['dataplane']['workers']): number {
+  if (wanted !== 'auto') return wanted;
+  return Math.min(MOST_WORKERS, Math.max(1, Math.floor(availableParallelism() / 2)));
+}
+
+function planInterface(
+  side: 'overlay' | 'underlay',
+  settings: Settings,
+  machine: Machine,
+  previous: Plan | undefined,
+): PlannedInterface {
+  const link = machine[side];
+  const address =
+    settings[side].address ?? firstIpv4(machine.addresses, link.ifindex) ?? previous?.[side].address;
+  if (address === undefined) {
+    throw new SettingsError(
+      'no-address',
+      `Interface ${link.name} has no IPv4 address. Give it one (ip address add ADDRESS/LENGTH dev ${link.name}), or set ${side}.address.`,
+    );
+  }
+  return {
+    interface: settings[side].interface,
+    ifindex: link.ifindex,
+    address,
+    mac: link.mac,
+    mtu: link.mtu,
+    up: link.up && link.running,
+  };
+}
+
+/** In the kernel's order the primary address comes first: what the kernel itself would send from. */
+function firstIpv4(addresses: readonly Address[], ifindex: number): string | undefined {
+  return addresses.find((held) => held.ifindex === ifindex && held.family === 4)?.address;
+}
+
+function planPeer(peer: PeerSettings, machine: Machine, underlay: PlannedInterface): PlannedPeer {
+  const routeMtu = machine.peerRoute(peer.address, underlay)?.mtu;
+  const byRoute = routeMtu !== undefined && routeMtu < underlay.mtu;
+  const outerMtu = byRoute ? routeMtu : underlay.mtu;
+  return {
+    name: peer.name,
+    localAddress: underlay.address,
+    address: peer.address,
+    innerMtu: Math.max(SMALLEST_INNER_MTU, outerMtu - TUNNEL_OVERHEAD),
+    innerMtuWhy: byRoute
+      ? `route to ${peer.address} ${outerMtu} - ${TUNNEL_OVERHEAD}`
+      : `underlay ${underlay.interface} ${outerMtu} - ${TUNNEL_OVERHEAD}`,
+    unlisted: peer.unlisted,
+    resolve: peer.resolve,
+    keepalive: peer.keepalive,
+    proxiedCount: peer.proxied.reduce((sum, { prefixLength }) => sum + 2 ** (32 - prefixLength), 0),
+  };
+}
+
+function subnetsOf(addresses: readonly Address[], ifindex: number): Prefix[] {
+  const subnets = new Map<string, Prefix>();
+  for (const held of addresses) {
+    if (held.ifindex !== ifindex || held.family !== 4 || held.prefixLength === 32) continue;
+    const subnet = networkOf(held);
+    subnets.set(formatPrefix(subnet), subnet);
+  }
+  return [...subnets.values()];
+}
+
+/**
+ * A VPC keeps the first four addresses and the last of every subnet, and no VPC subnet is smaller than /28:
+ * in a smaller one only network and broadcast address are set apart. An address that this machine itself
+ * holds is evidently not the VPC's.
+ */
+function reservedAddresses(subnets: readonly Prefix[], own: readonly Address[]): string[] {
+  const held = new Set(own.map((address) => address.address));
+  const reserved = new Set<string>();
+  for (const subnet of subnets) {
+    if (subnet.prefixLength >= 31) continue;
+    const leading = subnet.prefixLength <= 28 ? 4 : 1;
+    for (let offset = 0; offset < leading; offset += 1) {
+      reserved.add(formatIpv4(firstAddress(subnet) + offset));
+    }
+    reserved.add(formatIpv4(lastAddress(subnet)));
+  }
+  return [...reserved].filter((address) => !held.has(address));
+}
+
+function linkNotices({ interface: name, up }: PlannedInterface): Notice[] {
+  if (up) return [];
+  const message = `Interface ${name} is down, so nothing passes. Set it up (ip link set ${name} up), or look at what it is attached to.`;
+  return [{ code: 'link-down', message }];
+}
+
+function addressNotices(
+  settings: Settings,
+  side: 'overlay' | 'underlay',
+  plan: PlannedInterface,
+  machine: Machine,
+) {
+  const { address, interface: name, ifindex } = plan;
+  if (machine.addresses.some((held) => held.ifindex === ifindex && held.address === address)) return [];
+  const message = `${address} is no longer an address of ${name}. Add it again (ip address add ${address}/LENGTH dev ${name}), or set ${side}.address in ${settings.source} and reload.`;
+  return [{ code: 'address-lost', message } as const];
+}
+
+/** Amazon Linux configures every secondary address of an interface within a minute. */
+function configuredNotices(
+  proxied: readonly TableEntry[],
+  peers: readonly PlannedPeer[],
+  overlay: PlannedInterface,
+  machine: Machine,
+): Notice[] {
+  return machine.addresses.flatMap((held) => {
+    const entry = proxied.find((one) => contains(one, held.address));
+    if (entry === undefined || held.address === overlay.address) return [];
+    const message = `${held.address}, proxied for peer ${peers[entry.peer]?.name}, is also configured in the operating system. The kernel guard keeps the kernel from answering for it; nothing needs to be done.`;
+    return [{ code: 'proxied-configured', message } as const];
+  });
+}

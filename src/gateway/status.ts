@@ -1,0 +1,157 @@
+/** What a running gateway tells about itself: pure functions of the plan, the neighbors and the counters. */
+import type { FlowRow, NeighborRow, PeerState, StatsResult, StatusResult } from '../control/protocol.js';
+import type { Binding, DropReason, PeerCounters, WorkerCounters } from '../dataplane/port.js';
+import type { Plan, PlannedPeer } from './plan.js';
+
+/** A peer that was not heard for this long is silent, seconds. There are no keepalives to be missed yet. */
+export const SILENT_AFTER = 10;
+
+const NO_ACCELERATION = 'kernel segmentation and XDP are not part of this version';
+/** A moment, not an amount: nothing to add up or to show among the counters. */
+const LAST_RX = 'last_rx_seconds';
+
+/** Remembers when each peer was last heard; seconds on the clock that `now` comes from (CLOCK_MONOTONIC). */
+export class PeerActivity {
+  readonly #packets = new Map<string, bigint>();
+  readonly #heard = new Map<string, number>();
+
+  /** Call once a second and before reading. */
+  observe(rows: readonly PeerCounters[], now: number): void {
+    for (const { peer, values } of rows) {
+      const stamp = values[LAST_RX];
+      if (stamp !== undefined) {
+        if (stamp > 0n) this.#heard.set(peer, Number(stamp));
+        continue;
+      }
+      const packets = values.rx_packets ?? 0n;
+      const before = this.#packets.get(peer) ?? 0n;
+      this.#packets.set(peer, packets);
+      if (packets > before) this.#heard.set(peer, now);
+    }
+    const known = new Set(rows.map(({ peer }) => peer));
+    for (const map of [this.#packets, this.#heard]) {
+      for (const peer of map.keys()) if (!known.has(peer)) map.delete(peer);
+    }
+  }
+
+  /** Seconds since the peer was last heard; null: never. */
+  silence(peer: string, now: number): number | null {
+    const heard = this.#heard.get(peer);
+    return heard === undefined ? null : Math.max(0, now - heard);
+  }
+}
+
+export interface StatusFacts {
+  readonly plan: Plan;
+  readonly version: string;
+  readonly state: StatusResult['state'];
+  readonly uptimeSeconds: number;
+  readonly generation: StatusResult['generation'];
+  readonly guard: StatusResult['guard'];
+  readonly neighbors: readonly NeighborRow[];
+  readonly peerCounters: readonly PeerCounters[];
+  readonly activity: PeerActivity;
+  /** Seconds, CLOCK_MONOTONIC. */
+  readonly now: number;
+  /** Beyond what the plan notices. */
+  readonly notices: readonly string[];
+}
+
+export function statusOf(facts: StatusFacts): StatusResult {
+  const { plan } = facts;
+  const { settings, overlay, underlay } = plan;
+  const rung = { rung: 'off', why: NO_ACCELERATION };
+  return {
+    name: settings.name,
+    version: facts.version,
+    pid: process.pid,
+    state: facts.state,
+    uptimeSeconds: facts.uptimeSeconds,
+    source: settings.source,
+    generation: facts.generation,
+    overlay: { ...side(overlay), arp: settings.overlay.arp },
+    underlay: side(underlay),
+    acceleration: { encap: rung, decap: rung },
+    guard: facts.guard,
+    peers: plan.peers.map((peer) => peerStatus(peer, facts)),
+    notices: [...plan.notices.map((notice) => notice.message), ...facts.notices],
+  };
+}
+
+function side({ interface: name, address, mac, mtu, up }: Plan['underlay']): StatusResult['underlay'] {
+  return { interface: name, address, mac, mtu, up };
+}
+
+function peerStatus(peer: PlannedPeer, facts: StatusFacts): StatusResult['peers'][number] {
+  const nextHop = facts.neighbors.find((row) => row.scope === 'underlay' && row.address === peer.address);
+  const silence = facts.activity.silence(peer.name, facts.now);
+  const counters = facts.peerCounters.find((row) => row.peer === peer.name)?.values ?? {};
+  return {
+    name: peer.name,
+    address: peer.address,
+    localAddress: peer.localAddress,
+    state: peerState(nextHop?.mac ?? null, silence),
+    lastSeenSeconds: silence === null ? null : Math.round(silence),
+    nextHop: nextHop?.nextHop ?? null,
+    nextHopMac: nextHop?.mac ?? null,
+    innerMtu: peer.innerMtu,
+    innerMtuWhy: peer.innerMtuWhy,
+    proxied: peer.proxiedCount,
+    unlisted: peer.unlisted,
+    resolve: peer.resolve,
+    keepalive: peer.keepalive,
+    counters: amounts(counters),
+  };
+}
+
+function peerState(nextHopMac: string | null, silence: number | null): PeerState {
+  if (nextHopMac === null) return 'unresolved';
+  return silence !== null && silence < SILENT_AFTER ? 'up' : 'silent';
+}
+
+export function statsOf(
+  workers: readonly WorkerCounters[],
+  peers: readonly PeerCounters[],
+  dropReasons: readonly DropReason[],
+  bindings: number,
+): StatsResult {
+  const totals: Record<string, number> = {};
+  for (const { values } of workers) {
+    for (const [name, value] of Object.entries(values)) totals[name] = (totals[name] ?? 0) + Number(value);
+  }
+  const drops = Object.entries(totals)
+    .filter(([name, count]) => name.startsWith('drop_') && count > 0)
+    .map(([name, count]) => {
+      const reason = name.slice('drop_'.length);
+      const text = dropReasons.find((one) => one.name === reason);
+      return { reason, count, meaning: text?.meaning ?? '', remedy: text?.remedy ?? '' };
+    })
+    .sort((one, other) => other.count - one.count);
+  return {
+    workers: workers.map(({ worker, values }) => ({ worker, values: numbers(values) })),
+    totals,
+    drops,
+    peers: peers.map(({ peer, values }) => ({ peer, values: amounts(values) })),
+    bindings,
+  };
+}
+
+export function flowsOf(plan: Plan, bindings: readonly Binding[]): FlowRow[] {
+  return bindings.map((binding) => ({
+    protocol: binding.protocol,
+    peer: plan.peers[binding.peer]?.name ?? '',
+    far: `${binding.farAddress}:${binding.farPort}`,
+    masqueradedAs: `${plan.overlay.address}:${binding.port}`,
+    state: binding.state,
+    idleSeconds: binding.idleSeconds,
+  }));
+}
+
+/** Exact up to 2^53, which a 100 Gbit/s link reaches in bytes after eight days: fit for people and ratios. */
+function numbers(values: Readonly<Record<string, bigint>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, Number(value)]));
+}
+
+function amounts(values: Readonly<Record<string, bigint>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(numbers(values)).filter(([name]) => name !== LAST_RX));
+}
