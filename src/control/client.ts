@@ -2,6 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { SettingsError, VpcConnError } from '../errors.js';
 import type { FlowRow, Method, Methods, NeighborRow, StatsResult, StatusResult } from './protocol.js';
 import { PROTOCOL_VERSION } from './protocol.js';
@@ -29,6 +30,7 @@ export interface ControlClient {
   neighbors(): Promise<NeighborRow[]>;
   flows(): Promise<FlowRow[]>;
   reload(): Promise<Methods['reload']['result']>;
+  /** Resolves when the gateway has stopped and removed its socket, so that another may take its place. */
   stop(): Promise<Methods['stop']['result']>;
   close(): void;
 }
@@ -106,7 +108,6 @@ class Client implements ControlClient {
   neighbors = () => this.call('neighbors');
   flows = () => this.call('flows');
   reload = () => this.call('reload');
-  stop = () => this.call('stop');
 
   async open(): Promise<Socket> {
     if (this.#closed) throw new VpcConnError('control-closed', 'This control client is closed.');
@@ -140,6 +141,14 @@ class Client implements ControlClient {
     });
     // The server's handlers are typed by the same Methods; the protocol's version guards against others.
     return answer as Methods[M]['result'];
+  }
+
+  async stop(): Promise<Methods['stop']['result']> {
+    const connection = await this.open();
+    const ended = new Promise<void>((resolve) => connection.once('close', () => resolve()));
+    const result = await this.call('stop');
+    await Promise.race([ended, delay(this.#timeout, undefined, { ref: false })]);
+    return result;
   }
 
   close(): void {

@@ -72,7 +72,11 @@ t.test('calls, errors and reconnection', async (t) => {
   const client = await connect({ socket });
   t.teardown(() => client.close());
   t.match(await client.status(), { name: 'vpc-a', pid: 4711 });
-  t.same(await Promise.all([client.flows(), client.neighbors(), client.stop()]), [[], [], { stopped: true }]);
+  t.same(await Promise.all([client.flows(), client.neighbors(), client.call('stop')]), [
+    [],
+    [],
+    { stopped: true },
+  ]);
   t.same(await client.reload(), { generation: 3, changes: [] });
 
   failure = new SettingsError('bad-peer', 'gateway.yaml:3:1 is wrong.');

@@ -1,0 +1,25 @@
+/** reload and stop: both wait for the result. */
+import type { Command } from 'commander';
+import { addClientOptions, type ClientOptions, withClient } from '../client-options.js';
+import type { Context } from '../io.js';
+
+export function addControlCommands(program: Command, { io }: Context): void {
+  addClientOptions(program.command('reload'))
+    .description('let the gateway read its file again; a faulty one changes nothing')
+    .action(async (options: ClientOptions) => {
+      const result = await withClient(io, options, (client) => client.reload());
+      const { generation, changes } = result;
+      const text =
+        changes.length === 0
+          ? `Reloaded: nothing has changed (table ${generation}).`
+          : [`Reloaded (table ${generation}):`, ...changes.map((change) => `- ${change}`)].join('\n');
+      io.stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${text}\n`);
+    });
+
+  addClientOptions(program.command('stop'))
+    .description('stop the gateway')
+    .action(async (options: ClientOptions) => {
+      const result = await withClient(io, options, (client) => client.stop());
+      io.stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : 'The gateway has stopped.\n');
+    });
+}

@@ -1,0 +1,104 @@
+/** status, stats, neighbors, flows: ask, print, and with --watch ask again. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Command } from 'commander';
+import type { ControlClient } from '../../control/client.js';
+import type { StatsResult } from '../../control/protocol.js';
+import { addClientOptions, type ClientOptions, withClient } from '../client-options.js';
+import type { Context, Io } from '../io.js';
+
+interface QueryOptions extends ClientOptions {
+  watch?: boolean;
+}
+
+const EVERY = 1000;
+
+interface Query<T> {
+  name: string;
+  description: string;
+  ask(client: ControlClient): Promise<T>;
+  /** Called once per command; what it returns renders each answer in turn. */
+  renderer(): Promise<(answer: T) => string>;
+}
+
+export function addQueryCommands(program: Command, context: Context): void {
+  addQuery(program, context, {
+    name: 'status',
+    description: 'say whether the gateway works: interfaces, peers, what to mend',
+    ask: (client) => client.status(),
+    renderer: async () => (await import('../../stats/status.js')).renderStatus,
+  });
+  addQuery(program, context, {
+    name: 'stats',
+    description:
+      'print traffic by direction and peer, and every drop with its reason; with --watch also rates',
+    ask: (client) => client.stats(),
+    renderer: statsRenderer,
+  });
+  addQuery(program, context, {
+    name: 'neighbors',
+    description: 'print what is known of next hops: state, MAC, age',
+    ask: (client) => client.neighbors(),
+    renderer: async () => (await import('../../stats/rows.js')).renderNeighbors,
+  });
+  addQuery(program, context, {
+    name: 'flows',
+    description: 'print masqueraded flows',
+    ask: (client) => client.flows(),
+    renderer: async () => (await import('../../stats/rows.js')).renderFlows,
+  });
+}
+
+/** Rates come from the difference to the answer before. */
+async function statsRenderer(): Promise<(answer: StatsResult) => string> {
+  const { renderStats } = await import('../../stats/stats.js');
+  let before: { result: StatsResult; at: number } | undefined;
+  return (result) => {
+    const at = performance.now();
+    const earlier = before && { result: before.result, seconds: (at - before.at) / 1000 };
+    before = { result, at };
+    return renderStats(result, earlier);
+  };
+}
+
+function addQuery<T>(program: Command, { io }: Context, query: Query<T>): void {
+  addClientOptions(program.command(query.name))
+    .description(query.description)
+    .option('--watch', 'repeat every second')
+    .action(async (options: QueryOptions) => {
+      const render = options.json ? jsonRenderer(options) : await query.renderer();
+      await withClient(io, options, async (client) => {
+        const print = async () => render(await query.ask(client));
+        if (options.watch) await watch(io, print, options.json === true);
+        else io.stdout.write(await print());
+      });
+    });
+}
+
+/** With --watch one object per line, for programs that read on. */
+function jsonRenderer({ watch = false }: QueryOptions): (answer: unknown) => string {
+  return (answer) => `${JSON.stringify(answer, null, watch ? 0 : 2)}\n`;
+}
+
+/** Until a signal comes. On a terminal each answer is drawn over the one before. */
+async function watch(io: Io, print: () => Promise<string>, json: boolean): Promise<void> {
+  const ended = new AbortController();
+  const stop = () => ended.abort();
+  io.signals.on('SIGINT', stop).on('SIGTERM', stop);
+  try {
+    let separator = '';
+    while (!ended.signal.aborted) {
+      const text = await print();
+      if (io.stdout.isTTY === true && !json) io.stdout.write(overdraw(text));
+      else io.stdout.write(separator + text);
+      separator = json ? '' : '\n';
+      await delay(EVERY, undefined, { signal: ended.signal }).catch(() => {});
+    }
+  } finally {
+    io.signals.off('SIGINT', stop).off('SIGTERM', stop);
+  }
+}
+
+/** Home, each line cleared behind its end, the rest cleared: no flicker. */
+function overdraw(text: string): string {
+  return `\x1b[H${text.replaceAll('\n', '\x1b[K\n')}\x1b[J`;
+}

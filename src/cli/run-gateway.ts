@@ -1,0 +1,133 @@
+/** The life of `vpc-conn run`: control socket first and last, the gateway in between. */
+import { execFile } from 'node:child_process';
+import type { Settings } from '../config/settings.js';
+import type { Methods } from '../control/protocol.js';
+import { startControlServer } from '../control/server.js';
+import { SettingsError, VpcConnError } from '../errors.js';
+import type { Gateway } from '../gateway/gateway.js';
+import { createLogger, type Logger, logReady } from '../log.js';
+import type { Io } from './io.js';
+import type { ChosenSettings } from './settings-options.js';
+
+export interface RunGatewayOptions extends ChosenSettings {
+  createGateway: (settings: Settings, options: { logger: Logger }) => Gateway;
+  io: Io;
+  /** Default: one made from the settings. */
+  logger?: Logger;
+}
+
+/**
+ * Runs until a signal, `vpc-conn stop` or a failure; resolves with the exit code when everything is down.
+ * Rejects with VpcConnError when the gateway does not start; nothing is left behind then.
+ */
+export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2> {
+  const { settings, io, notes } = options;
+  const logger = options.logger ?? createLogger(settings.log);
+  const gateway = options.createGateway(settings, { logger });
+  const end = new Deferred<VpcConnError | undefined>();
+  gateway.on('failed', (error) => end.resolve(error));
+
+  const reload = async (): Promise<Methods['reload']['result']> => {
+    if (options.reload === undefined) {
+      throw new SettingsError(
+        'no-file',
+        'This gateway was started with flags, so there is no file to read again. Stop it and start it with other flags.',
+      );
+    }
+    return await gateway.reload(options.reload());
+  };
+
+  // Refuses when another gateway lives on the socket: before anything of the machine is touched.
+  const server = await startControlServer({
+    socket: settings.control.socket,
+    logger,
+    handlers: {
+      status: () => gateway.status(),
+      stats: () => gateway.stats(),
+      neighbors: () => gateway.neighbors(),
+      flows: () => gateway.flows(),
+      reload,
+      stop: async () => {
+        logger.info('stopping: asked to by "vpc-conn stop"');
+        end.resolve(undefined);
+        await gateway.stop();
+        return { stopped: true };
+      },
+    },
+  });
+  const unlisten = listenToSignals(io, logger, { end: () => end.resolve(undefined), reload });
+  try {
+    for (const note of notes) logger.info(note);
+    const starting = gateway.start();
+    await Promise.race([starting, end.promise]);
+    if (!end.resolved) {
+      logReady(logger);
+      notifySystemd(io.env, logger);
+    }
+    const failure = await end.promise;
+    if (failure === undefined) return 0;
+    logger.error({ code: failure.code }, failure.message);
+    return failure.exitCode;
+  } finally {
+    await gateway.stop();
+    await server.close();
+    unlisten();
+  }
+}
+
+function listenToSignals(
+  io: Io,
+  logger: Logger,
+  actions: { end(): void; reload(): Promise<Methods['reload']['result']> },
+): () => void {
+  let asked = false;
+  const stop = (signal: NodeJS.Signals) => {
+    if (asked) {
+      logger.warn({ signal }, 'a second signal: ending at once');
+      io.exit(1);
+      return;
+    }
+    asked = true;
+    logger.info({ signal }, 'stopping');
+    actions.end();
+  };
+  const hangUp = () => {
+    actions.reload().then(
+      ({ generation, changes }) => logger.info({ generation, changes: changes.length }, 'reloaded'),
+      (error: unknown) => {
+        const reason = error instanceof Error ? error.message : String(error);
+        const code = error instanceof VpcConnError ? error.code : undefined;
+        logger.error({ code }, `not reloaded, nothing has changed: ${reason}`);
+      },
+    );
+  };
+  io.signals.on('SIGINT', stop).on('SIGTERM', stop).on('SIGHUP', hangUp);
+  return () => {
+    io.signals.off('SIGINT', stop).off('SIGTERM', stop).off('SIGHUP', hangUp);
+  };
+}
+
+/** READY=1 for Type=notify units. Node has no datagram Unix sockets; systemd's own program has. */
+function notifySystemd(env: NodeJS.ProcessEnv, logger: Logger): void {
+  if (env.NOTIFY_SOCKET === undefined) return;
+  execFile('systemd-notify', ['--ready', `--pid=${process.pid}`], { env, timeout: 5000 }, (error) => {
+    if (error !== null) logger.debug({ err: error }, 'systemd was not notified');
+  });
+}
+
+class Deferred<T> {
+  resolved = false;
+  readonly promise: Promise<T>;
+  #resolve: (value: T) => void = () => {};
+
+  constructor() {
+    this.promise = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  resolve(value: T): void {
+    this.resolved = true;
+    this.#resolve(value);
+  }
+}

@@ -1,0 +1,231 @@
+import { EventEmitter } from 'node:events';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { runGateway } from '../../src/cli/run-gateway.js';
+import type { Settings } from '../../src/config/settings.js';
+import { connect } from '../../src/control/client.js';
+import { SettingsError, VpcConnError } from '../../src/errors.js';
+import type { Gateway, GatewayEvents } from '../../src/gateway/gateway.js';
+import { createLogger } from '../../src/log.js';
+import { FakeProcess } from '../helpers/cli.js';
+import { STATUS, statsAfter } from '../helpers/results.js';
+import { temporaryDirectory } from '../helpers/temporary-directory.js';
+
+/** A gateway that only remembers what was asked of it. */
+class FakeGateway extends EventEmitter<GatewayEvents> implements Gateway {
+  readonly settings: Settings;
+  readonly calls: string[] = [];
+  startWith: Promise<void> = Promise.resolve();
+  #abort: (error: Error) => void = () => {};
+
+  constructor(settings: Settings) {
+    super();
+    this.settings = settings;
+  }
+
+  async start(): Promise<void> {
+    this.calls.push('start');
+    const aborted = new Promise<never>((_, reject) => {
+      this.#abort = reject;
+    });
+    await Promise.race([this.startWith, aborted]);
+  }
+
+  async stop(): Promise<void> {
+    if (!this.calls.includes('stop')) this.calls.push('stop');
+    this.#abort(new VpcConnError('stopped', 'The gateway was stopped.'));
+  }
+
+  async reload(settings: Settings) {
+    this.calls.push(`reload ${settings.name}`);
+    return { generation: 2, changes: [] };
+  }
+
+  status = () => STATUS;
+  stats = () => statsAfter(1);
+  neighbors = () => [];
+  flows = () => [];
+}
+
+function settingsFor(socket: string): Settings {
+  return {
+    source: 'gateway.yaml',
+    name: 'vpc-a',
+    overlay: { interface: 'ens5', arp: 'respond' },
+    underlay: { interface: 'ens6', address: '198.18.0.1' },
+    peers: [],
+    dataplane: { acceleration: 'auto', workers: 'auto', offloads: 'manage', spin: 50 },
+    masquerade: { firstPort: 61_000, lastPort: 65_535 },
+    control: { socket },
+    log: { level: 'warn', format: 'json' },
+  };
+}
+
+interface Changes {
+  reload?: () => Settings;
+  prepare?: (gateway: FakeGateway) => void;
+  socket?: string;
+}
+
+function start(t: Test, { reload, prepare, socket = join(temporaryDirectory(t), 'a.sock') }: Changes = {}) {
+  const settings = settingsFor(socket);
+  const gateway = new FakeGateway(settings);
+  prepare?.(gateway);
+  const io = new FakeProcess();
+  const logger = createLogger(settings.log, io.stderr);
+  const ended = runGateway({
+    settings,
+    notes: ['a note'],
+    io,
+    logger,
+    createGateway: () => gateway,
+    ...(reload === undefined ? {} : { reload }),
+  });
+  const messages = () =>
+    io.err
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => (JSON.parse(line) as { msg: string }).msg);
+  const ready = () => io.until(() => messages().includes('ready'));
+  return { socket, gateway, io, ended, messages, ready };
+}
+
+function clean(t: Test, { socket, io }: ReturnType<typeof start>): void {
+  t.notOk(existsSync(socket), 'no socket is left');
+  t.same(io.signals.eventNames(), [], 'no signal handler is left');
+}
+
+t.test('SIGTERM stops with 0; ready is logged at level warn, the note is not', async (t) => {
+  const run = start(t);
+  await run.ready();
+  t.same(run.messages(), ['ready']);
+  const client = await connect({ socket: run.socket });
+  t.same(await client.status(), STATUS);
+  client.close();
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await run.ended, 0);
+  t.same(run.gateway.calls, ['start', 'stop']);
+  clean(t, run);
+});
+
+t.test('the control socket answers stop after the gateway stopped, then the run ends', async (t) => {
+  const run = start(t);
+  await run.ready();
+  const client = await connect({ socket: run.socket });
+  t.teardown(() => client.close());
+  t.same(await client.stop(), { stopped: true });
+  t.same(run.gateway.calls, ['start', 'stop']);
+  t.notOk(existsSync(run.socket), 'another gateway may take the socket now');
+  t.equal(await run.ended, 0);
+  clean(t, run);
+});
+
+t.test('a start that fails leaves nothing behind', async (t) => {
+  const failure = new SettingsError('no-interface', 'This machine has no interface ens5.');
+  const run = start(t, {
+    prepare: (gateway) => {
+      gateway.startWith = Promise.reject(failure);
+    },
+  });
+  await t.rejects(run.ended, failure);
+  t.notMatch(run.messages(), ['ready']);
+  clean(t, run);
+});
+
+t.test('a signal while it starts', async (t) => {
+  const run = start(t, {
+    prepare: (gateway) => {
+      gateway.startWith = new Promise(() => undefined);
+    },
+  });
+  (await connectWhenUp(run.socket)).close();
+  run.io.signals.emit('SIGINT', 'SIGINT');
+  t.equal(await run.ended, 0);
+  t.same(run.messages(), [], 'never ready');
+  clean(t, run);
+});
+
+t.test('a gateway that fails while running ends the process with its exit code', async (t) => {
+  const run = start(t);
+  await run.ready();
+  run.gateway.emit('failed', new VpcConnError('interface-gone', 'Interface ens6 has disappeared.'));
+  t.equal(await run.ended, 1);
+  t.match(run.messages(), ['ready', 'Interface ens6 has disappeared.']);
+  clean(t, run);
+});
+
+t.test('a living gateway on the socket refuses the second before it starts', async (t) => {
+  const first = start(t);
+  await first.ready();
+  const second = start(t, { socket: first.socket });
+  await t.rejects(second.ended, { code: 'control-in-use', exitCode: 1 });
+  t.same(second.gateway.calls, []);
+  first.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await first.ended, 0);
+});
+
+t.test('reload: by socket, by SIGHUP, of a faulty file, without a file', async (t) => {
+  let file: () => Settings = () => ({ ...settingsFor(''), name: 'changed' });
+  const run = start(t, { reload: () => file() });
+  await run.ready();
+  const client = await connect({ socket: run.socket });
+  t.teardown(() => client.close());
+  t.same(await client.reload(), { generation: 2, changes: [] });
+  t.same(run.gateway.calls, ['start', 'reload changed']);
+  file = () => {
+    throw new SettingsError('settings-value', 'gateway.yaml:3:1: wrong.');
+  };
+  await t.rejects(client.reload(), { exitCode: 2, message: 'gateway.yaml:3:1: wrong.' });
+  run.io.signals.emit('SIGHUP', 'SIGHUP');
+  await run.io.until(() => run.messages().some((line) => /nothing has changed: gateway.yaml:3:1/.test(line)));
+  t.same(run.gateway.calls, ['start', 'reload changed'], 'the gateway was not bothered');
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await run.ended, 0);
+
+  const flags = start(t);
+  await flags.ready();
+  const other = await connect({ socket: flags.socket });
+  t.teardown(() => other.close());
+  await t.rejects(other.reload(), { code: 'no-file', exitCode: 2 });
+  await other.stop();
+  t.equal(await flags.ended, 0);
+});
+
+t.test('a second signal ends at once', async (t) => {
+  const run = start(t);
+  await run.ready();
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  run.io.signals.emit('SIGINT', 'SIGINT');
+  t.same(run.io.exits, [1]);
+  await run.ended;
+});
+
+t.test('systemd is notified through its own program', async (t) => {
+  const directory = temporaryDirectory(t);
+  const log = join(directory, 'notified');
+  writeFileSync(
+    join(directory, 'systemd-notify'),
+    `#!/bin/sh\necho "$@" > ${log}.new && mv ${log}.new ${log}\n`,
+    {
+      mode: 0o755,
+    },
+  );
+  const run = start(t);
+  run.io.env.NOTIFY_SOCKET = '/run/systemd/notify';
+  run.io.env.PATH = `${directory}:/usr/bin:/bin`;
+  await run.ready();
+  while (!existsSync(log)) await new Promise((resolve) => setTimeout(resolve, 5));
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await run.ended, 0);
+});
+
+async function connectWhenUp(socket: string) {
+  for (;;) {
+    try {
+      return await connect({ socket });
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
