@@ -190,7 +190,7 @@ function install(table: string, method: GuardMethod, contents: Contents): string
   const common = [
     proxiedSet,
     set('tunnels', 'type ipv4_addr . ipv4_addr', tunnels),
-    chain('masquerade', masquerade),
+    chain('masqueraded', masquerade),
   ];
   const ours = `ip protocol ${ETHERIP} ip saddr . ip daddr @tunnels drop`;
   if (method === 'netdev ingress') {
@@ -203,7 +203,7 @@ function install(table: string, method: GuardMethod, contents: Contents): string
         ingress(overlay),
         'ether type ip ip daddr @proxied drop',
         'ether type arp arp operation request arp daddr ip @proxied drop',
-        'ether type ip jump masquerade',
+        'ether type ip jump masqueraded',
       ]),
       chain('underlay', [ingress(underlay), `ether type ip ${ours}`]),
     ]);
@@ -214,7 +214,7 @@ function install(table: string, method: GuardMethod, contents: Contents): string
       chain('prerouting', [
         `type filter hook prerouting priority ${PREROUTING_PRIORITY}; policy accept;`,
         `iifname ${overlay} ip daddr @proxied drop`,
-        `iifname ${overlay} jump masquerade`,
+        `iifname ${overlay} jump masqueraded`,
         `iifname ${underlay} ${ours}`,
       ]),
     ]),
@@ -252,8 +252,8 @@ function update(table: string, method: GuardMethod, from: Contents, to: Contents
   );
   lines.push(...exchange(`${family} ${table} tunnels`, from.tunnels, to.tunnels));
   if (from.masquerade.join('\n') !== to.masquerade.join('\n')) {
-    lines.push(`flush chain ${family} ${table} masquerade`);
-    lines.push(...to.masquerade.map((rule) => `add rule ${family} ${table} masquerade ${rule}`));
+    lines.push(`flush chain ${family} ${table} masqueraded`);
+    lines.push(...to.masquerade.map((rule) => `add rule ${family} ${table} masqueraded ${rule}`));
   }
   return lines.join('\n');
 }
