@@ -1,6 +1,5 @@
 /** Rules of the settings that need no machine; the machine's own are in machine.ts. Pure functions. */
 import {
-  contains,
   firstAddress,
   formatPrefix,
   lastAddress,
@@ -130,25 +129,22 @@ function duplicateFindings(settings: Settings): Finding[] {
  */
 function hostFindings(settings: Settings, peer: number): Finding[] {
   const findings: Finding[] = [];
-  const byFirst = proxiedOf(settings, peer)
-    .map((at, order) => ({
-      ...at,
-      order,
-      hosts: { address: at.entry.host, prefixLength: at.entry.prefixLength },
-    }))
-    .sort((a, b) => firstAddress(a.hosts) - firstAddress(b.hosts) || a.order - b.order);
-  let widest = byFirst[0];
-  for (const at of byFirst.slice(1)) {
-    if (widest !== undefined && contains(widest.hosts, at.hosts.address)) {
-      const [earlier, later] = widest.order < at.order ? [widest, at] : [at, widest];
-      // The very same line twice is already a duplicate of its proxied address.
+  const ranges = proxiedOf(settings, peer).map((at, order) => {
+    const hosts: Prefix = { address: at.entry.host, prefixLength: at.entry.prefixLength };
+    return { ...at, order, first: firstAddress(hosts), last: lastAddress(hosts) };
+  });
+  ranges.sort((a, b) => a.first - b.first || a.order - b.order);
+  let widest = ranges[0];
+  for (const range of ranges.slice(1)) {
+    if (widest !== undefined && range.first <= widest.last) {
+      const [earlier, later] = widest.order < range.order ? [widest, range] : [range, widest];
+      // The very same entry twice is already a duplicate of its proxied address.
       if (formatPrefix(earlier.entry) !== formatPrefix(later.entry)) {
-        findings.push(
-          findingAt(settings, later.key, 'settings-duplicate-host', hostSentence(settings, earlier, later)),
-        );
+        const text = hostSentence(settings, earlier, later);
+        findings.push(findingAt(settings, later.key, 'settings-duplicate-host', text));
       }
     }
-    if (widest === undefined || lastAddress(at.hosts) > lastAddress(widest.hosts)) widest = at;
+    if (widest === undefined || range.last > widest.last) widest = range;
   }
   return findings;
 }

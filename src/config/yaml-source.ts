@@ -1,7 +1,6 @@
 /** A YAML (or JSON) text whose values remember where they were written. */
 import {
   type Document,
-  isAlias,
   isCollection,
   isMap,
   isPair,
@@ -55,12 +54,15 @@ export class YamlSource {
     return this.#document.toJS();
   }
 
-  /** Where the value at `path` was written; an empty or missing one: where its key, or its parent, was. */
+  /**
+   * Where the value at `path` was written; an empty or missing one: where its key, or its parent, was; one that
+   * an alias brought: where the alias is.
+   */
   position(path: KeyPath, part: 'key' | 'value' = 'value'): Position {
     let node: unknown = this.#document.contents;
     let offset = startOf(node) ?? 0;
     for (const [depth, segment] of path.entries()) {
-      const collection = isAlias(node) ? node.resolve(this.#document) : node;
+      const collection = node;
       const last = depth === path.length - 1;
       if (isMap(collection)) {
         const pair = collection.items.find((item) => keyText(item) === String(segment));
@@ -132,7 +134,7 @@ export class YamlSource {
       Pair: (_, pair, ancestors) => {
         if (startOf(pair.key) !== offset) return undefined;
         const chain = [...ancestors, pair];
-        found = chain.flatMap((node, depth) => {
+        found = chain.flatMap((node, depth): KeyPath => {
           if (isPair(node)) return [keyText(node)];
           const child = chain[depth + 1];
           if (!isCollection(node) || child === undefined || isPair(child)) return [];
