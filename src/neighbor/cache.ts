@@ -130,20 +130,12 @@ export class NeighborCache {
 
   /** A neighbor that made itself known: it has a MAC, which is verified at its first use. */
   add(scope: Scope, address: string, mac: string): Neighbor {
-    const neighbor = this.find(scope, address) ?? this.#create(scope, address);
-    neighbor.mac = mac;
-    neighbor.confirmedAt = this.#clock.now();
-    this.#enter(neighbor, 'stale');
-    this.#options.onChange(neighbor);
-    return neighbor;
+    return this.#introduce(scope, address, mac, 'stale');
   }
 
   /** Never asked for, never aged. */
-  setStatic(neighbor: Neighbor, mac: string): void {
-    neighbor.mac = mac;
-    neighbor.confirmedAt = this.#clock.now();
-    this.#enter(neighbor, 'static');
-    this.#options.onChange(neighbor);
+  setStatic(scope: Scope, address: string, mac: string): Neighbor {
+    return this.#introduce(scope, address, mac, 'static');
   }
 
   /**
@@ -246,6 +238,15 @@ export class NeighborCache {
     };
     this.#askedLately.delete(key);
     this.#neighbors.set(key, neighbor);
+    return neighbor;
+  }
+
+  #introduce(scope: Scope, address: string, mac: string, state: 'stale' | 'static'): Neighbor {
+    const neighbor = this.find(scope, address) ?? this.#create(scope, address);
+    neighbor.mac = mac;
+    neighbor.confirmedAt = this.#clock.now();
+    this.#enter(neighbor, state);
+    this.#options.onChange(neighbor);
     return neighbor;
   }
 

@@ -169,8 +169,7 @@ export class Resolver {
     const destination = known ?? this.#create(scope, address, true);
     if (!destination) return;
     destination.pinned = true;
-    this.#attach(destination, this.cache.find(scope, address) ?? this.cache.add(scope, address, mac));
-    if (destination.neighbor) this.cache.setStatic(destination.neighbor, mac);
+    this.#attach(destination, this.cache.setStatic(scope, address, mac));
   }
 
   /** A frame came from a destination that is published as failed: the failure is over, ask again. */
