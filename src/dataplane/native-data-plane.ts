@@ -3,10 +3,12 @@
  * network-order bytes and back; the records are documented in native/addon.ts.
  */
 
+import { VpcConnError } from '../errors.js';
 import {
   type Bytes,
   type NativeAddon,
   type NativeDataPlane,
+  type NativeError,
   type NativeEvent,
   type NativeForwardingTable,
   NEIGHBOR_FAILED,
@@ -90,8 +92,13 @@ class NativeDataPlaneAdapter implements DataPlane {
     return this.#native.publishNeighbors(packNeighbors(adjacencies));
   }
 
+  /** Throws VpcConnError. */
   start(): void {
-    this.#native.start();
+    try {
+      this.#native.start();
+    } catch (cause) {
+      throw startFailure(cause);
+    }
   }
 
   acknowledgedGeneration(): number {
@@ -223,6 +230,23 @@ function eventFromNative(event: NativeEvent): DataPlaneEvent {
     case 'worker-failed':
       return { kind: 'worker-failed', worker: event.worker, code: event.code, message: event.message };
   }
+}
+
+const START_REMEDIES: Readonly<Record<string, string>> = {
+  EPERM: 'Run vpc-conn as root, or give it CAP_NET_RAW and CAP_NET_ADMIN.',
+  EACCES: 'Run vpc-conn as root, or give it CAP_NET_RAW and CAP_NET_ADMIN.',
+  ENODEV: 'Look whether the interface still exists.',
+  ENXIO: 'Look whether the interface still exists.',
+  ENOMEM: 'Free some memory, or set fewer dataplane.workers: each needs memory for its rings.',
+  EMFILE: 'Raise the limit on open files (ulimit -n).',
+};
+
+function startFailure(cause: unknown): VpcConnError {
+  const { code, message } = cause as NativeError;
+  const remedy = START_REMEDIES[code] ?? 'See whether this kernel has packet sockets (CONFIG_PACKET).';
+  return new VpcConnError('workers-start', `The workers cannot be attached: ${message}. ${remedy}`, {
+    cause,
+  });
 }
 
 function nameRow(names: readonly string[], values: BigUint64Array, row: number): Record<string, bigint> {

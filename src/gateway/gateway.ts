@@ -15,9 +15,9 @@ import type { DataPlane, DataPlaneEvent, DataPlaneFactory } from '../dataplane/p
 import { VpcConnError } from '../errors.js';
 import { createLogger, type Logger, setLogLevel } from '../log.js';
 import { createNeighbors, type Neighbors, type NeighborView } from '../neighbor/neighbors.js';
-import { type Netlink, openNetlink } from '../net/netlink.js';
+import { type Link, type Netlink, openNetlink } from '../net/netlink.js';
 import { createGuard, type Guard } from './guard.js';
-import { machineOf, makePlan, type Plan, readMachine } from './plan.js';
+import { type Machine, machineOf, makePlan, type Plan, type PlannedInterface, readMachine } from './plan.js';
 import { machineFindings, unsupportedFindings } from './preflight.js';
 import { effectiveCapabilities, requirePrivileges } from './privileges.js';
 import { bothGuards, describeChanges, describeMachineChanges, refuseRestart } from './reload.js';
@@ -33,6 +33,8 @@ const ACKNOWLEDGE_POLL = 2;
 /** Netlink reports a change in several messages; they are read together, milliseconds. */
 const SETTLE = 20;
 const TICK = 1000;
+
+const INTERFACE_GONE = 'interface-gone';
 
 export interface GatewayEvents {
   /** The gateway cannot go on and has already stopped by itself; the error says why and what to do. */
@@ -228,7 +230,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
         nextHopFor: nextHops.nextHopFor,
         onConflict: ({ scope, address, mac }) => {
           const where =
-            typeof scope === 'object' ? `behind peer ${plan.peers[scope.peer]?.name}` : `on the ${scope}`;
+            typeof scope === 'object' ? `behind peer ${this.#peerName(scope.peer)}` : `on the ${scope}`;
           this.#logger.warn(
             { address, mac },
             `another machine ${where} uses ${address}, too: take it from one of them`,
@@ -242,11 +244,8 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     );
     this.#parts = { netlink, guard, dataPlane, neighbors, nextHops };
     dataPlane.start();
+    this.#pinPeers(neighbors, plan);
     await this.#acknowledged(dataPlane, this.#published);
-    neighbors.pin(
-      'underlay',
-      plan.peers.map((peer) => peer.address),
-    );
     this.#startedAt = monotonicSeconds();
     // A running gateway keeps its process alive, as a listening server does.
     const tick = setInterval(() => this.#tick(dataPlane), TICK);
@@ -254,14 +253,14 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   }
 
   async #reload(next: Settings): Promise<{ generation: number; changes: string[] }> {
-    const { netlink } = this.#running();
+    const parts = this.#running();
     const before = this.#planned();
     refuseRestart(this.#settings, next);
-    throwOnErrors([...unsupportedFindings(next), ...machineFindings(next, netlink)]);
-    const after = makePlan(next, readMachine(netlink, next), before);
+    const machine = readMachineAgain(parts.netlink, before);
+    throwOnErrors([...unsupportedFindings(next), ...machineFindings(next, parts.netlink)]);
+    const after = makePlan(next, machine, before);
     const changes = describeChanges(this.#settings, next);
 
-    const parts = this.#running();
     try {
       // First the guard covers what is new, then the workers take it up, then the guard lets go of the rest:
       // at no moment does the kernel see an address of ours unguarded.
@@ -283,15 +282,13 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
 
   /** Puts a plan in force for neighbors and workers; the guard is the caller's. */
   #install({ dataPlane, neighbors, nextHops }: Parts, plan: Plan): void {
-    const before = this.#plan;
+    const before = this.#planned();
     this.#plan = plan;
     nextHops.clear();
-    neighbors.update(neighborView(plan));
-    if (!isDeepStrictEqual(before?.table, plan.table)) this.#published = dataPlane.publishTable(plan.table);
-    neighbors.pin(
-      'underlay',
-      plan.peers.map((peer) => peer.address),
-    );
+    const view = neighborView(plan);
+    if (!isDeepStrictEqual(view, neighborView(before))) neighbors.update(view);
+    if (!isDeepStrictEqual(plan.table, before.table)) this.#published = dataPlane.publishTable(plan.table);
+    this.#pinPeers(neighbors, plan);
     neighbors.routesChanged();
   }
 
@@ -310,30 +307,25 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
 
   async #follow(): Promise<void> {
     const parts = this.#running();
-    const { netlink } = parts;
     const before = this.#planned();
-    const links = netlink.links();
-    const overlay = links.find((link) => link.ifindex === before.overlay.ifindex);
-    const underlay = links.find((link) => link.ifindex === before.underlay.ifindex);
-    if (overlay === undefined || underlay === undefined) {
-      this.#fail(interfaceGone((overlay === undefined ? before.overlay : before.underlay).interface));
-      return;
-    }
-    const after = makePlan(this.#settings, machineOf(netlink, overlay, underlay), before);
-    for (const change of describeMachineChanges(before, after)) this.#logger.warn(change);
-
+    let after: Plan;
     try {
-      parts.guard.apply(bothGuards(before.guard, after.guard));
+      after = makePlan(this.#settings, readMachineAgain(parts.netlink, before), before);
+    } catch (error) {
+      if (error instanceof VpcConnError && error.code === INTERFACE_GONE) return this.#fail(error);
+      throw error;
+    }
+    for (const change of describeMachineChanges(before, after)) this.#logger.warn(change);
+    const guardStays = isDeepStrictEqual(before.guard, after.guard);
+    try {
+      if (!guardStays) parts.guard.apply(bothGuards(before.guard, after.guard));
       this.#install(parts, after);
-      parts.guard.apply(after.guard);
+      if (!guardStays) parts.guard.apply(after.guard);
       this.#trouble = undefined;
     } catch (error) {
-      // The gateway goes on with what it has; the next change tries again.
-      const { message } = explain(
-        error,
-        'guard-failed',
-        'The kernel guard cannot follow a change of the machine',
-      );
+      // The gateway goes on with the guard that it has; the next change of the machine tries again.
+      this.#plan = { ...after, table: this.#planned().table, guard: before.guard };
+      const { message } = explain(error, 'guard-failed', 'The kernel guard cannot follow the machine');
       if (this.#trouble !== message) this.#logger.error(message);
       this.#trouble = message;
     }
@@ -352,12 +344,11 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
 
   /** A worker that lost its socket mostly lost its interface; then that is what a person wants to read. */
   #workerFailure({ worker, code, message }: DataPlaneEvent & { kind: 'worker-failed' }): VpcConnError {
-    const plan = this.#planned();
-    const links = this.#parts?.netlink.links() ?? [];
-    const gone = [plan.overlay, plan.underlay].find(
-      ({ ifindex }) => links.length > 0 && !links.some((link) => link.ifindex === ifindex),
-    );
-    if (gone) return interfaceGone(gone.interface);
+    try {
+      if (this.#parts) readMachineAgain(this.#parts.netlink, this.#planned());
+    } catch (error) {
+      if (error instanceof VpcConnError && error.code === INTERFACE_GONE) return error;
+    }
     return new VpcConnError(
       'worker-failed',
       `Worker ${worker} failed: ${message} (${code}). Start vpc-conn again; if it happens again, report it with the log.`,
@@ -391,6 +382,17 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
       }
     }
     this.#state = 'stopped';
+  }
+
+  #pinPeers(neighbors: Neighbors, plan: Plan): void {
+    neighbors.pin(
+      'underlay',
+      plan.peers.map((peer) => peer.address),
+    );
+  }
+
+  #peerName(place: number): string {
+    return this.#planned().peers[place]?.name ?? `${place}`;
   }
 
   #tick(dataPlane: DataPlane): void {
@@ -444,11 +446,19 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   }
 }
 
-function interfaceGone(name: string): VpcConnError {
-  return new VpcConnError(
-    'interface-gone',
-    `Interface ${name} has disappeared. Attach it again, then start vpc-conn again.`,
-  );
+/** The machine with the interfaces of a plan in force. Throws VpcConnError when one of them is gone. */
+function readMachineAgain(netlink: Netlink, { overlay, underlay }: Plan): Machine {
+  const links = netlink.links();
+  // By index: sockets and rings are bound to it, and one that comes back under its old name has another.
+  const again = ({ ifindex, interface: name }: PlannedInterface): Link => {
+    const link = links.find((one) => one.ifindex === ifindex);
+    if (link) return link;
+    throw new VpcConnError(
+      INTERFACE_GONE,
+      `Interface ${name} has disappeared. Attach it again, then start vpc-conn again.`,
+    );
+  };
+  return machineOf(netlink, again(overlay), again(underlay));
 }
 
 function neighborView(plan: Plan): NeighborView {

@@ -58,7 +58,7 @@ export function describeMachineChanges(before: Plan, after: Plan): string[] {
     return changed(`peer ${peer.name}: inner MTU`, old.innerMtu, peer.innerMtu);
   });
   const known = new Set(before.notices.map((notice) => notice.message));
-  const notices = after.notices.filter(({ code, message }) => code !== 'link-down' && !known.has(message));
+  const notices = after.notices.filter(({ code, message }) => code === 'address-lost' && !known.has(message));
   return [...interfaces, ...peers, ...notices.map((notice) => notice.message)];
 }
 

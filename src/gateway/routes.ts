@@ -53,7 +53,12 @@ export function createNextHops(netlink: Pick<Netlink, 'route'>, plan: () => Plan
       if (typeof scope === 'object') return destination;
       const key = `${scope} ${destination}`;
       if (remembered.has(key)) return remembered.get(key);
-      const nextHop = ask(scope, destination);
+      let nextHop: string | undefined;
+      try {
+        nextHop = ask(scope, destination);
+      } catch {
+        return undefined; // the kernel did not answer; asked again with the next frame
+      }
       if (remembered.size >= MAXIMUM_REMEMBERED) remembered.clear();
       remembered.set(key, nextHop);
       return nextHop;
