@@ -63,7 +63,7 @@ function troublesOf(peers: readonly Peer[]): string {
   const unresolved = peers.filter(({ state }) => state === 'unresolved');
   const silent = peers.filter(({ state }) => state === 'silent');
   const troubles = [];
-  if (unresolved.length > 0) troubles.push(`no answer to ARP for the next hop to ${names(unresolved)}`);
+  if (unresolved.length > 0) troubles.push(`no answer yet to ARP for the next hop to ${names(unresolved)}`);
   if (silent.length > 0)
     troubles.push(`nothing heard lately from ${names(silent)} (normal while no host sends)`);
   return troubles.join('; ');

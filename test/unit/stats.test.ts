@@ -33,7 +33,7 @@ t.test('status', async (t) => {
       }),
     ),
     `
-Gateway vpc-a has 1 of 2 peers up: no answer to ARP for the next hop to vpc-c.
+Gateway vpc-a has 1 of 2 peers up: no answer yet to ARP for the next hop to vpc-c.
 version 0.1.0, process 4711, up 3 h 12 min, settings from /etc/vpc-conn/vpc-a.yaml, table 5
 
 overlay       ens5  10.0.0.5  02:00:00:00:00:05  mtu 9001  up  arp respond
