@@ -12,8 +12,10 @@ export type {
   PingOptions,
   PingResult,
   Route,
+  RunningEcho,
+  RunningPing,
   RunningTransfer,
   TcpReport,
   UdpReport,
 } from './traffic.js';
-export { iperf, ping, startTransfer, tcpTransfer, udpEcho } from './traffic.js';
+export { iperf, ping, startPing, startTransfer, startUdpEcho, tcpTransfer, udpEcho } from './traffic.js';

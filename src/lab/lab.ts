@@ -305,8 +305,8 @@ export function createLab(spec: LabSpec): Promise<Lab> {
   return Lab.create(spec);
 }
 
-/** Why no lab can be built here, as a sentence with the remedy; undefined: it can. Changes nothing. */
-export async function whyNoLab(): Promise<string | undefined> {
+/** Why no lab can be built here, as a sentence with the remedy; false: it can. Changes nothing. */
+export async function whyNoLab(): Promise<string | false> {
   if (process.getuid?.() !== 0) return 'Network namespaces need root: run it again with sudo.';
   for (const program of ['ip', 'bridge', 'nft', 'ethtool', 'ping']) {
     const found = await exec(undefined, ['sh', '-c', `command -v ${program}`]);
@@ -318,7 +318,7 @@ export async function whyNoLab(): Promise<string | undefined> {
     if (made.code !== 0) {
       return `This machine refuses to make network namespaces (${made.stderr.trim()}): use a virtual machine or a privileged container.`;
     }
-    return undefined;
+    return false;
   } finally {
     removeLab(probe);
   }

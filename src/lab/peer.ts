@@ -5,7 +5,8 @@
  *   peer.js tcp-server ADDRESS PORT        digests every connection, answers {bytes, sha256} at its end
  *   peer.js tcp-client ADDRESS PORT BYTES  sends BYTES, or, if that is "-", a paced stream until stdin ends
  *   peer.js udp-server ADDRESS PORT        echoes
- *   peer.js udp-client ADDRESS PORT SIZES  sends one datagram of each size ("0,1,1400-1436"), awaits its echo
+ *   peer.js udp-client ADDRESS PORT SIZES [-]  sends one datagram of each size ("0,1,1400-1436") and awaits its
+ *                                          echo; with "-" paced and over and over until stdin ends
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
@@ -17,6 +18,7 @@ import { parseSizes, type TcpReport, type UdpReport } from './traffic-report.js'
 const CHUNK = 64 * 1024;
 /** Between chunks of a paced stream: about 30 MB/s, so that a test can watch it run. */
 const PACE_MS = 2;
+/** Bytes between two progress lines. */
 const PROGRESS = 256 * 1024;
 const UDP_WINDOW = 16;
 /** An echo that is this late is lost. */
@@ -55,17 +57,12 @@ async function tcpClient(address: string, port: number, bytes: string): Promise<
   const answered = once(socket, 'end');
   const paced = bytes === '-';
   const total = paced ? Number.POSITIVE_INFINITY : Number(bytes);
-  let stopped = false;
-  if (paced) {
-    process.stdin.resume().once('end', () => {
-      stopped = true;
-    });
-  }
+  const stopped = paced ? inputEnded() : () => false;
   const hash = createHash('sha256');
   const pattern = randomBytes(CHUNK);
   const started = process.hrtime.bigint();
   let sent = 0;
-  while (sent < total && !stopped) {
+  while (sent < total && !stopped()) {
     const chunk = Buffer.from(pattern.subarray(0, Math.min(CHUNK, total - sent)));
     // Every chunk differs, so that one that is lost, repeated or out of order changes the digest.
     if (chunk.length >= 8) chunk.writeDoubleBE(sent);
@@ -99,7 +96,12 @@ function datagram(size: number): Buffer {
   return Buffer.from(Uint8Array.from({ length: size }, (_, index) => (size * 31 + index * 7) & 0xff));
 }
 
-async function udpClient(address: string, port: number, sizes: readonly number[]): Promise<void> {
+async function udpClient(
+  address: string,
+  port: number,
+  sizes: readonly number[],
+  paced: boolean,
+): Promise<void> {
   const socket = createSocket('udp4');
   const waiting = new Set<number>();
   const echoed = new Set<number>();
@@ -108,11 +110,11 @@ async function udpClient(address: string, port: number, sizes: readonly number[]
   socket.on('message', (message) => {
     const size = message.length;
     if (!message.equals(datagram(size))) report.corrupt.push(size);
-    else if (echoed.has(size)) report.duplicated.push(size);
     else if (waiting.delete(size)) {
       echoed.add(size);
       report.received += 1;
-    } else report.corrupt.push(size); // never sent in this size
+    } else if (echoed.has(size)) report.duplicated.push(size);
+    else report.corrupt.push(size); // never sent in this size
     wake();
   });
   /** Until an echo comes; false: none came in time. */
@@ -135,27 +137,43 @@ async function udpClient(address: string, port: number, sizes: readonly number[]
   socket.on('error', () => undefined);
   socket.connect(port, address);
   await once(socket, 'connect');
-  for (const size of sizes) {
-    waiting.add(size);
-    const error = await new Promise<Error | null>((resolve) => socket.send(datagram(size), resolve));
-    if (error) {
-      waiting.delete(size);
-      report.lost.push(size);
+  const stopped = paced ? inputEnded() : () => true;
+  do {
+    for (const size of sizes) {
+      waiting.add(size);
+      const error = await new Promise<Error | null>((resolve) => socket.send(datagram(size), resolve));
+      if (error) {
+        waiting.delete(size);
+        report.lost.push(size);
+      }
+      report.sent += 1;
+      await drain(UDP_WINDOW - 1);
+      if (paced) await delay(PACE_MS);
     }
-    report.sent += 1;
-    await drain(UDP_WINDOW - 1);
-  }
-  await drain(0);
+    await drain(0);
+    if (paced) say('progress', { sent: report.sent, received: report.received });
+  } while (!stopped());
   socket.close();
   say('done', report);
+  process.stdin.destroy();
 }
 
-const [mode, address = '', port = '0', argument = ''] = process.argv.slice(2);
+/** Reads standard input to its end; the function handed back says whether that has come. */
+function inputEnded(): () => boolean {
+  let ended = false;
+  process.stdin.resume().once('end', () => {
+    ended = true;
+  });
+  return () => ended;
+}
+
+const [mode, address = '', port = '0', argument = '', repeat] = process.argv.slice(2);
 try {
   if (mode === 'tcp-server') tcpServer(address, Number(port));
   else if (mode === 'tcp-client') await tcpClient(address, Number(port), argument);
   else if (mode === 'udp-server') udpServer(address, Number(port));
-  else if (mode === 'udp-client') await udpClient(address, Number(port), parseSizes(argument));
+  else if (mode === 'udp-client')
+    await udpClient(address, Number(port), parseSizes(argument), repeat === '-');
   else throw new Error(`unknown mode ${mode}`);
 } catch (error) {
   say('failed', { message: error instanceof Error ? error.message : String(error) });

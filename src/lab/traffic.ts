@@ -130,6 +130,64 @@ export async function udpEcho(lab: Lab, route: Route & { sizes: readonly number[
   }
 }
 
+/** UDP echo over and over, paced, until the lab closes. */
+export interface RunningEcho {
+  progress(): { sent: number; received: number; bytes: number };
+  /** Ends after the round that is running. */
+  finish(timeoutMs?: number): Promise<UdpReport>;
+}
+
+export async function startUdpEcho(
+  lab: Lab,
+  route: Route & { sizes: readonly number[] },
+): Promise<RunningEcho> {
+  const server = await startServer(lab, 'udp-server', route.to);
+  const address = route.address ?? lab.address(route.to);
+  const client = runPeer(
+    lab,
+    route.from,
+    'udp-client',
+    address,
+    `${server.port}`,
+    formatSizes(route.sizes),
+    '-',
+  );
+  const bytesPerRound = route.sizes.reduce((sum, size) => sum + size, 0);
+  return {
+    progress() {
+      const seen = last(client, 'progress');
+      const received = Number(seen?.received ?? 0);
+      return {
+        sent: Number(seen?.sent ?? 0),
+        received,
+        bytes: (received / route.sizes.length) * bytesPerRound,
+      };
+    },
+    async finish(timeoutMs = 30_000) {
+      client.closeInput();
+      const result = await report<UdpReport>(client, timeoutMs);
+      await endServer(server);
+      return result;
+    },
+  };
+}
+
+/** ping over and over until the lab closes. */
+export interface RunningPing {
+  progress(): { received: number; lastMs: number | null };
+}
+
+export function startPing(lab: Lab, from: string, address: string, intervalSeconds = 0.2): RunningPing {
+  const process = lab.spawn(from, ['ping', '-n', '-i', `${intervalSeconds}`, address]);
+  return {
+    progress() {
+      const times = process.stdout.match(/ time=[\d.]+ ms/g) ?? [];
+      const latest = times.at(-1)?.match(/[\d.]+/)?.[0];
+      return { received: times.length, lastMs: latest === undefined ? null : Number(latest) };
+    },
+  };
+}
+
 /** The parts of iperf3's JSON that tests and benchmarks read. */
 export interface IperfResult {
   start: Record<string, unknown>;
