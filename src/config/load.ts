@@ -78,7 +78,7 @@ class Reader {
       this.#fail(
         ['metrics', 'listen'],
         'settings-unsupported',
-        'metrics.listen is not supported by this version. Remove it; "vpc-conn stats --json" gives the same figures.',
+        'a metrics listener is not supported by this version. Remove the key; "vpc-conn stats --json" gives the same figures.',
       );
     }
     if (file.overlay.address6 !== undefined) {

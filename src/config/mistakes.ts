@@ -79,8 +79,8 @@ function valueSentence(node: SchemaNode, value: unknown): string {
   if (node.enum !== undefined) return `${show(value)} is not known here. ${prescribe(node)}`;
   if (node.properties !== undefined) return `${show(value)} is not a mapping. ${prescribe(node)}`;
   const example = node.examples?.[0];
-  const remedy = example === undefined ? 'Write that' : `Write it like ${String(example)}`;
-  return `${show(value)} is not ${node.title ?? 'right'}. ${remedy}.`;
+  const remedy = example === undefined ? prescribe(node) : `Write it like ${String(example)}.`;
+  return `${show(value)} is not ${node.title ?? 'right'}. ${remedy}`;
 }
 
 /** What to write instead. */

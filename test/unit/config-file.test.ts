@@ -228,7 +228,7 @@ const TABLE: readonly (readonly [what: string, text: string, code: string, messa
     'no peers',
     `${HEAD}peers: []\n`,
     'settings-value',
-    'gateway.yaml:3:8: peers: a list is not a list with at least one peer. Write that.',
+    'gateway.yaml:3:8: peers: this list is empty. Write a list with at least one peer.',
   ],
   [
     'an empty key',
@@ -252,7 +252,7 @@ const TABLE: readonly (readonly [what: string, text: string, code: string, messa
     'a truth',
     `${PEERS}  - { name: b, address: 198.18.0.2, keepalive: yes }\n`,
     'settings-value',
-    'gateway.yaml:4:48: peers[0].keepalive: "yes" is not true or false. Write that.',
+    'gateway.yaml:4:48: peers[0].keepalive: "yes" is not true or false. Write true or false.',
   ],
   [
     'spin too long',
@@ -318,7 +318,7 @@ const TABLE: readonly (readonly [what: string, text: string, code: string, messa
     'metrics',
     `metrics: { listen: "127.0.0.1:9797" }\n${PEERS}  - { name: b, address: 198.18.0.2 }\n`,
     'settings-unsupported',
-    'gateway.yaml:1:20: metrics.listen: metrics.listen is not supported by this version. Remove it; "vpc-conn stats --json" gives the same figures.',
+    'gateway.yaml:1:20: metrics.listen: a metrics listener is not supported by this version. Remove the key; "vpc-conn stats --json" gives the same figures.',
   ],
   [
     'prefixes of different length',
