@@ -1,0 +1,105 @@
+/** The lab that most scenarios use: two VPCs with the same CIDR, two hosts and a gateway in each. */
+import {
+  createLab,
+  type GatewayProcess,
+  type GatewaySpec,
+  type Lab,
+  type LabSpec,
+  type NicSpec,
+} from '../../src/lab/index.js';
+
+export const CIDR = '10.0.0.0/24';
+
+export interface TwinOptions {
+  /** Of every NIC in both VPCs. */
+  nic?: NicSpec;
+  underlay?: LabSpec['underlay'];
+  kind?: 'mapping' | 'lan';
+  /** On top of the defaults of both gateways. */
+  gateway?: Partial<GatewaySpec>;
+}
+
+/** a1 .10 and a2 .11 in VPC a; b1 .20 and b2 .21 in VPC b; both gateways are .5 and own the far addresses. */
+export function twinVpcs({
+  nic = {},
+  underlay = {},
+  kind = 'mapping',
+  gateway = {},
+}: TwinOptions = {}): LabSpec {
+  const vpc = (name: string, own: readonly number[], far: readonly number[], underlayAddress: string) => ({
+    name,
+    cidr: CIDR,
+    kind,
+    hosts: own.map((last, index) => ({ name: `${name}${index + 1}`, address: `10.0.0.${last}`, nic })),
+    gateway: {
+      address: '10.0.0.5',
+      secondary: far.map((last) => `10.0.0.${last}`),
+      underlayAddress,
+      nic,
+      ...gateway,
+    },
+  });
+  return {
+    vpcs: [vpc('a', [10, 11], [20, 21], '198.18.0.1'), vpc('b', [20, 21], [10, 11], '198.18.0.2')],
+    underlay,
+  };
+}
+
+/** The configuration file of a twin's gateway; `peer` goes on top of its only peer. */
+export function twinConfig(vpc: 'a' | 'b', peer: Record<string, unknown> = {}): Record<string, unknown> {
+  const here = vpc === 'a';
+  return {
+    name: `vpc-${vpc}`,
+    overlay: { interface: 'eth1', address: '10.0.0.5' },
+    underlay: { interface: 'eth2', address: here ? '198.18.0.1' : '198.18.0.2' },
+    peers: [
+      {
+        name: here ? 'vpc-b' : 'vpc-a',
+        address: here ? '198.18.0.2' : '198.18.0.1',
+        proxied: here ? ['10.0.0.20', '10.0.0.21'] : ['10.0.0.10', '10.0.0.11'],
+        ...peer,
+      },
+    ],
+  };
+}
+
+export interface Pair {
+  lab: Lab;
+  a: GatewayProcess;
+  b: GatewayProcess;
+}
+
+/** A lab of twins with both gateways running; removed by `t`'s teardown. */
+export async function startTwins(
+  t: { teardown(action: () => Promise<void>): void },
+  options: TwinOptions = {},
+): Promise<Pair> {
+  const lab = await createLab(twinVpcs(options));
+  t.teardown(() => lab.close());
+  const [a, b] = await Promise.all([
+    lab.startGateway('a', { config: twinConfig('a') }),
+    lab.startGateway('b', { config: twinConfig('b') }),
+  ]);
+  return { lab, a, b };
+}
+
+/** The numbers of `vpc-conn stats --json`, added up over all workers. */
+export async function totals(gateway: GatewayProcess): Promise<Record<string, number>> {
+  const { code, stdout, stderr } = await gateway.client('stats', '--json');
+  if (code !== 0) throw new Error(`vpc-conn stats failed with ${code}: ${stderr}`);
+  return (JSON.parse(stdout) as { totals: Record<string, number> }).totals;
+}
+
+/** Drop reasons with a count, e.g. { drop_not_ours: 3 }. */
+export async function drops(gateway: GatewayProcess): Promise<Record<string, number>> {
+  const all = Object.entries(await totals(gateway));
+  return Object.fromEntries(all.filter(([name, count]) => name.startsWith('drop_') && count > 0));
+}
+
+/** Nothing lost, nothing twice. */
+export const ALL_ECHOED = { lost: [], corrupt: [], duplicated: [] };
+
+/** first, first + 1, ..., last. */
+export function range(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+}
