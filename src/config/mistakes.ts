@@ -62,6 +62,14 @@ function mistakesOf(root: unknown, error: TLocalizedValidationError): Mistake[] 
         const text = `this key is missing. ${prescribe(node.properties?.[key] ?? {})}`;
         return { path: [...path, key], part: 'value', code: 'settings-missing-key', text };
       });
+    case 'minItems':
+      return [
+        { path, part: 'value', code: 'settings-value', text: `this list is empty. ${prescribe(node)}` },
+      ];
+    case 'maxItems': {
+      const text = `this list is too long. Write at most ${error.params.limit} entries.`;
+      return [{ path, part: 'value', code: 'settings-value', text }];
+    }
     default:
       return [
         { path, part: 'value', code: 'settings-value', text: valueSentence(node, valueAt(root, path)) },
