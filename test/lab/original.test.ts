@@ -1,7 +1,24 @@
 // vpc-conn at one end of the tunnel, the original tool's behaviour (test/helpers/original) at the other.
 import t, { type Test } from 'tap';
-import { createLab, type Lab, type LabSpec, ping, whyNoLab } from '../../src/lab/index.js';
-import { Original } from '../helpers/original/wire.js';
+import { connect } from '../../src/control/client.js';
+import {
+  createLab,
+  type GatewayProcess,
+  type Lab,
+  type LabSpec,
+  ping,
+  udpEcho,
+  whyNoLab,
+} from '../../src/lab/index.js';
+import {
+  destinationMac,
+  innerFrames,
+  isArp,
+  isArpRequest,
+  isIpv4,
+  Original,
+  Watch,
+} from '../helpers/original/wire.js';
 
 const skip = await whyNoLab();
 
@@ -15,14 +32,14 @@ const twins: LabSpec = {
       name: 'a',
       cidr: '10.0.0.0/24',
       hosts: [{ name: 'a1', address: '10.0.0.10' }],
-      gateway: { address: '10.0.0.5', secondary: ['10.0.0.20'], underlayAddress: '198.18.0.1' },
+      gateway: { address: '10.0.0.5', secondary: ['10.0.0.20', '10.0.0.21'], underlayAddress: '198.18.0.1' },
     },
     {
       name: 'b',
       cidr: '10.0.0.0/24',
       hosts: [{ name: 'b1', address: '10.0.0.20' }],
-      // The original asks for MACs in the name of its tunnel address; a VPC that checked the sender of ARP
-      // requests would have to know it.
+      // The original asks for MACs in the name of its tunnel address; a VPC that checks the sender of ARP
+      // requests has to know it.
       gateway: { address: '10.0.0.6', secondary: ['198.18.0.1'], underlayAddress: '198.18.0.2' },
     },
   ],
@@ -34,6 +51,20 @@ async function twinLab(t: Test): Promise<Lab> {
   return lab;
 }
 
+async function totals(gateway: GatewayProcess): Promise<Record<string, number>> {
+  const control = await connect({ socket: gateway.socket });
+  try {
+    return (await control.stats()).totals;
+  } finally {
+    control.close();
+  }
+}
+
+/** The protocol address that an ARP packet asks for. */
+function target(frame: Buffer): string {
+  return [...frame.subarray(38, 42)].join('.');
+}
+
 t.test('the original at both ends: one host, ping, nothing more', { skip }, async (t) => {
   const lab = await twinLab(t);
   const sender = await Original.start(lab, 'gw-a', SENDER);
@@ -42,4 +73,79 @@ t.test('the original at both ends: one host, ping, nothing more', { skip }, asyn
   t.equal(result.received, 10);
   t.equal(sender.asked.filter((address) => address === '10.0.0.20').length, 10, 'it asks before every frame');
   t.ok(sender.process.running && receiver.process.running);
+});
+
+t.test('vpc-conn sends, the original receives', { skip }, async (t) => {
+  const lab = await twinLab(t);
+  const receiver = await Original.start(lab, 'gw-b', RECEIVER);
+  const wire = await Watch.start(lab, 'underlay', 'gw-a');
+  const gateway = await lab.startGateway('a', { args: [...SENDER.slice(0, -1), '10.0.0.20,10.0.0.21'] });
+
+  const began = Date.now();
+  const result = await ping(lab, 'a1', '10.0.0.20', { count: 40 });
+  t.match(result, { sent: 40, received: 40, duplicates: 0, errors: 0 });
+  const seconds = (Date.now() - began) / 1000;
+  const inner = innerFrames(wire.frames);
+  t.equal(inner.filter(isIpv4).length, 40);
+  const requests = inner.filter(isArpRequest);
+  t.ok(requests.length >= 1 && requests.length <= 1 + seconds, `${requests.length} requests for 40 frames`);
+  t.ok(
+    requests.every((frame) => target(frame) === '10.0.0.20'),
+    'and only for the host that is wanted',
+  );
+  t.equal(
+    inner.filter((frame) => isIpv4(frame) && destinationMac(frame) === lab.mac('b1')).length,
+    40,
+    'the far host has its own MAC on the wire: the original delivers with it',
+  );
+  const after = await totals(gateway);
+  t.ok((after.checksums_mended ?? 0) >= 40, 'the checksum that the original leaves wrong is mended');
+  t.equal(after.drop_bad_ipv4_checksum ?? 0, 0);
+  t.same(await lab.mappingDrops('a'), { spoofed: 0, unregistered: 0 }, 'VPC a saw nothing that it drops');
+
+  await t.test('a host that does not exist is asked for once a second at most', async (t) => {
+    const before = innerFrames(wire.frames).length;
+    const start = Date.now();
+    const result = await ping(lab, 'a1', '10.0.0.21', { count: 50, wait: 1 });
+    t.equal(result.received, 0);
+    const elapsed = (Date.now() - start) / 1000;
+    const asked = innerFrames(wire.frames)
+      .slice(before)
+      .filter((frame) => isArpRequest(frame) && target(frame) === '10.0.0.21');
+    t.ok(asked.length >= 2 && asked.length <= 1 + elapsed, `${asked.length} requests in ${elapsed} s`);
+  });
+
+  t.equal((await ping(lab, 'a1', '10.0.0.20', { count: 3 })).received, 3, 'the other host still answers');
+  t.ok(receiver.process.running, 'nothing that vpc-conn sends ends the original');
+});
+
+t.test('the original sends, vpc-conn receives', { skip }, async (t) => {
+  const lab = await twinLab(t);
+  const wire = await Watch.start(lab, 'underlay', 'gw-b');
+  const gateway = await lab.startGateway('b', { args: RECEIVER });
+  const sender = await Original.start(lab, 'gw-a', SENDER);
+
+  const result = await ping(lab, 'a1', '10.0.0.20', { count: 20 });
+  t.match(result, { sent: 20, received: 20, duplicates: 0, errors: 0 });
+  const inner = innerFrames(wire.frames);
+  const answers = inner.filter((frame) => isArp(frame) && !isArpRequest(frame));
+  t.equal(inner.filter(isArpRequest).length, 0, 'it is never asked: it would take that for an answer');
+  t.equal(answers.length, 20, 'every question has its answer');
+  t.equal(inner.filter(isIpv4).length, 20, 'every echo request its reply');
+  t.equal(inner.length, 40, 'and nothing else goes there');
+  t.same(
+    sender.took.filter(({ mac, isArp }) => !isArp || mac !== lab.mac('b1')),
+    [],
+    'it took nothing else for an answer',
+  );
+  t.equal(
+    inner.filter((frame) => isIpv4(frame) && destinationMac(frame) === lab.mac('a1')).length,
+    20,
+    "replies carry the originator's MAC, because the original delivers with it",
+  );
+  t.equal((await totals(gateway)).drop_bad_ipv4_checksum ?? 0, 0);
+
+  const echoed = await udpEcho(lab, { from: 'a1', to: 'b1', address: '10.0.0.20', sizes: [0, 1, 100, 1200] });
+  t.equal(echoed.received, 0, 'UDP does not work: the original leaves its checksum partial');
+  t.ok(sender.process.running);
 });
