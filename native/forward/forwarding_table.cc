@@ -52,7 +52,13 @@ std::optional<uint32_t> ForwardingTable::ProxiedAddressOf(uint16_t peer, uint32_
     const uint32_t mask = MaskOf(length);
     if (const uint32_t* index = by_host_.Find(DecapKey(peer, far_host & mask, length))) {
       const ProxiedEntry& entry = contents_.proxied[*index];
-      return (entry.address & mask) | (far_host & ~mask);
+      const uint32_t proxied = (entry.address & mask) | (far_host & ~mask);
+      // A longer prefix may have given this address to another host: what answers to it would go there.
+      if (lengths_.size() > 1) {
+        const auto back = FarHostOf(proxied);
+        if (!back || back->peer != peer || back->address != far_host) return std::nullopt;
+      }
+      return proxied;
     }
   }
   return std::nullopt;

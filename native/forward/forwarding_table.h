@@ -57,7 +57,8 @@ class ForwardingTable {
   // Encapsulation: the far host that `destination` stands for. Longest match first.
   std::optional<FarHost> FarHostOf(uint32_t destination) const;
 
-  // Decapsulation: the proxied address of a far host of peer `peer` (index). Longest match first.
+  // Decapsulation: the proxied address of a far host of peer `peer` (index). Longest match first. None if a
+  // longer entry has taken that address for another host.
   std::optional<uint32_t> ProxiedAddressOf(uint16_t peer, uint32_t far_host) const;
 
   bool IsProxied(uint32_t address) const { return FarHostOf(address).has_value(); }
