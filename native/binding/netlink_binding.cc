@@ -33,7 +33,12 @@ void CallChanged(Napi::Env env, Napi::Function on_change, Pending* pending, void
   if (env == nullptr || on_change.IsEmpty()) return;  // aborted with this call still queued
   // Before the call: a change during it queues the next.
   pending->queued.store(false);
-  on_change.Call({});
+  try {
+    on_change.Call({});
+  } catch (const Napi::Error& error) {
+    // Node 20 would only warn about it (DEP0168): an uncaught error like any other is wanted.
+    napi_fatal_exception(env, error.Value());
+  }
 }
 
 using ChangedFunction = Napi::TypedThreadSafeFunction<Pending, void, CallChanged>;
