@@ -22,7 +22,7 @@ import { TokenBucket } from './limits.js';
 
 export type NeighborState = NeighborRow['state'];
 
-/** Read-only to all but the cache. Times are milliseconds of the clock. */
+/** Read-only to all but the cache. Times are whole milliseconds of the clock. */
 export interface Neighbor extends Timed {
   readonly scope: Scope;
   readonly address: string;
@@ -305,9 +305,9 @@ export class NeighborCache {
     neighbor.tries = 0;
     this.#enter(neighbor, 'reachable');
     // RFC 4861 6.3.2: uniformly between 0.5 and 1.5 times the base, so that entries do not march in step.
-    const time = this.#options.reachableTime * (0.5 + this.#options.random());
+    const time = Math.round(this.#options.reachableTime * (0.5 + this.#options.random()));
     neighbor.reachableUntil = now + time;
-    this.#deadlines.set(neighbor, now + time * PROBE_EARLY);
+    this.#deadlines.set(neighbor, now + Math.round(time * PROBE_EARLY));
   }
 
   #fail(neighbor: Neighbor): void {
@@ -338,7 +338,7 @@ export class NeighborCache {
 
   #verifySoon(neighbor: Neighbor): void {
     this.#enter(neighbor, 'delay');
-    this.#deadlines.set(neighbor, this.#clock.now() + this.#options.random() * DELAY_SPREAD);
+    this.#deadlines.set(neighbor, this.#clock.now() + Math.floor(this.#options.random() * DELAY_SPREAD));
   }
 
   #unicast(neighbor: Neighbor): void {

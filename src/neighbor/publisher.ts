@@ -1,7 +1,7 @@
 import type { Clock } from './clock.js';
 
-/** After publishing n adjacencies rest for n times this, milliseconds: at 10,000 of them 50 ms. */
-const REST_PER_ADJACENCY = 0.005;
+/** After publishing n adjacencies rest for n times this, milliseconds: at 10,000 of them 100 ms. */
+const REST_PER_ADJACENCY = 0.01;
 
 /**
  * Publishes at once after a quiet time, at most once a turn of the event loop, and no oftener than large
@@ -56,12 +56,12 @@ export class Publisher {
     if (!this.#dirty || this.#resting || this.#batches > 0 || this.#closed) return;
     this.#dirty = false;
     this.#resting = true;
-    const rest = this.#publish() * REST_PER_ADJACENCY;
+    const rest = Math.floor(this.#publish() * REST_PER_ADJACENCY);
     const rested = () => {
       this.#resting = false;
       this.#flush();
     };
-    if (rest < 1) this.#clock.soon(rested);
+    if (rest === 0) this.#clock.soon(rested);
     else this.#cancelRest = this.#clock.after(rest, rested);
   }
 }

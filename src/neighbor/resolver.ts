@@ -287,9 +287,10 @@ export class Resolver {
     const nextHop = this.#options.nextHopFor(scope, address);
     if (nextHop === undefined || !this.#options.isNeighborAddress(scope, nextHop)) {
       this.counters.noRoute += 1;
+      // Failed already, for whatever reason, it does not fail any longer for this one.
+      const failedAt = neighbor?.state === 'failed' ? neighbor.since : this.#clock.now();
       this.#detach(destination);
-      // Asked again in vain, it does not fail any longer.
-      if (destination.heapIndex < 0) this.#noRoute.set(destination, this.#clock.now() + NEGATIVE_TIME);
+      if (destination.heapIndex < 0) this.#noRoute.set(destination, failedAt + NEGATIVE_TIME);
       this.#refresh(destination);
     } else if (neighbor?.address !== nextHop) {
       this.#attach(destination, this.cache.resolve(scope, nextHop, destination.pinned));

@@ -94,6 +94,7 @@ class World {
   readonly c: NeighborCase;
   view = VIEW;
   #routed = false;
+  #jitter = 1;
   #publishedSets = 0;
   /** Since when a destination has been published as failed without interruption. */
   readonly #failedSince = new Map<string, number>();
@@ -105,7 +106,11 @@ class World {
         if (typeof where === 'object' || !destination.startsWith('10.9.')) return destination;
         return this.#routed ? '10.0.0.1' : undefined;
       },
-      random: Math.random,
+      random: () => {
+        // Jitter that a counterexample repeats.
+        this.#jitter = (this.#jitter * 16_807) % 2_147_483_647;
+        return this.#jitter / 2_147_483_647;
+      },
     });
     this.c.neighbors.pin('underlay', [PEER_ADDRESS]);
     const publish = this.c.dataPlane.publishNeighbors.bind(this.c.dataPlane);
