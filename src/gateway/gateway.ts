@@ -4,7 +4,6 @@
  * stop never overlap.
  */
 import { EventEmitter } from 'node:events';
-import { createRequire } from 'node:module';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { throwOnErrors } from '../config/finding.js';
@@ -16,6 +15,7 @@ import { VpcConnError } from '../errors.js';
 import { createLogger, type Logger, setLogLevel } from '../log.js';
 import { createNeighbors, type Neighbors, type NeighborView } from '../neighbor/neighbors.js';
 import { type Link, type Netlink, openNetlink } from '../net/netlink.js';
+import { VERSION } from '../version.js';
 import { createGuard, type Guard } from './guard.js';
 import { type Machine, machineOf, makePlan, type Plan, type PlannedInterface, readMachine } from './plan.js';
 import { machineFindings, unsupportedFindings } from './preflight.js';
@@ -23,9 +23,6 @@ import { effectiveCapabilities, requirePrivileges } from './privileges.js';
 import { bothGuards, describeChanges, describeMachineChanges, refuseRestart } from './reload.js';
 import { createNextHops, type NextHops } from './routes.js';
 import { flowsOf, PeerActivity, statsOf, statusOf } from './status.js';
-
-/** Both src/gateway and dist/gateway are two folders below the package. */
-const { version: VERSION } = createRequire(import.meta.url)('../../package.json') as { version: string };
 
 /** How long the workers may take for a table, milliseconds. They look once a batch or when woken. */
 const ACKNOWLEDGE_WITHIN = 2000;
@@ -269,8 +266,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
       await this.#acknowledged(parts.dataPlane, this.#published);
       parts.guard.apply(after.guard);
     } catch (error) {
-      this.#install(parts, before);
-      parts.guard.apply(before.guard);
+      this.#takeBack(parts, before);
       throw error;
     }
     this.#settings = next;
@@ -290,6 +286,16 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     if (!isDeepStrictEqual(plan.table, before.table)) this.#published = dataPlane.publishTable(plan.table);
     this.#pinPeers(neighbors, plan);
     neighbors.routesChanged();
+  }
+
+  /** The old plan again. A guard that cannot shrink is no reason to hide why the reload failed. */
+  #takeBack(parts: Parts, before: Plan): void {
+    this.#install(parts, before);
+    try {
+      parts.guard.apply(before.guard);
+    } catch (error) {
+      this.#logger.error({ err: error }, 'the kernel guard could not be taken back');
+    }
   }
 
   /** Links, addresses, routes or rules changed. */

@@ -1,0 +1,135 @@
+import t from 'tap';
+import { VpcConnError } from '../../src/errors.js';
+import { type Finding, type PreflightProbes, preflight } from '../../src/gateway/preflight.js';
+import { effectiveCapabilities, missingCapabilities } from '../../src/gateway/privileges.js';
+import { address, MachineDouble, peer, settings } from '../helpers/machine-double.js';
+
+const ALL = 0xffffffffffn;
+
+/** A machine on which nothing is to be found. */
+function fitting(changes: (machine: MachineDouble) => void = () => {}) {
+  const machine = new MachineDouble();
+  machine.routes.set('198.18.0.2', { ifindex: 3 });
+  machine.change(3, { mtu: 1536 });
+  changes(machine);
+  const probes: PreflightProbes = {
+    openNetlink: () => machine,
+    capabilities: () => ALL,
+    sysctl: () => undefined,
+    probeGuard: () => 'netdev ingress',
+  };
+  return { machine, probes };
+}
+
+t.test('a machine that fits', async (t) => {
+  const { machine, probes } = fitting();
+  t.same(await preflight(settings(), probes), []);
+  t.ok(machine.closed, 'nothing stays open');
+});
+
+t.test('each finding has its remedy', async (t) => {
+  const find = async (
+    changes: (machine: MachineDouble) => void,
+    wanted = settings(),
+    probes: Partial<PreflightProbes> = {},
+  ) => await preflight(wanted, { ...fitting(changes).probes, ...probes });
+
+  const exactly = (found: readonly Finding[], expected: readonly object[]) => {
+    t.equal(found.length, expected.length);
+    t.match(found, expected);
+  };
+
+  exactly(await find(() => {}, settings(), { capabilities: () => 0n }), [
+    { severity: 'error', code: 'no-privileges', message: /CAP_NET_ADMIN and CAP_NET_RAW/, remedy: /as root/ },
+    { severity: 'info', code: 'guard-not-probed' },
+  ]);
+  const missing = new VpcConnError('nftables-missing', 'libnftables is missing. Install nftables.');
+  const refuse = () => {
+    throw missing;
+  };
+  exactly(await find(() => {}, settings(), { probeGuard: refuse }), [
+    { severity: 'error', code: 'nftables-missing', message: missing.message },
+  ]);
+  exactly(await find((machine) => machine.remove(2)), [
+    { severity: 'error', code: 'no-interface', key: 'overlay.interface', message: /eth1.*Use one of eth2/ },
+  ]);
+  exactly(await find((machine) => machine.routes.clear()), [
+    {
+      severity: 'warning',
+      code: 'peer-no-route',
+      key: 'peers[0].address',
+      remedy: /ip route add 198\.18\.0\.2 via ROUTER dev eth2/,
+    },
+  ]);
+  exactly(await find((machine) => machine.routes.set('198.18.0.2', { ifindex: 2 })), [
+    { severity: 'warning', code: 'peer-route-elsewhere', message: /does not leave by eth2/ },
+  ]);
+  exactly(await find((machine) => machine.change(3, { mtu: 1500 })), [
+    {
+      severity: 'info',
+      code: 'mtu-clamped',
+      message: /1464 bytes \(underlay eth2 1500 - 36\)/,
+      remedy: /1536/,
+    },
+  ]);
+  exactly(await find((machine) => machine.change(3, { mtu: 576 })), [
+    { severity: 'warning', code: 'mtu-small' },
+  ]);
+  exactly(await find((machine) => void machine.addressRows.push(address(2, '10.0.0.20/32'))), [
+    { severity: 'info', code: 'proxied-configured' },
+  ]);
+  exactly(await find((machine) => machine.change(2, { up: false })), [
+    { severity: 'warning', code: 'interface-down' },
+  ]);
+  const { dataplane } = settings();
+  exactly(await find(() => {}, settings({ dataplane: { ...dataplane, acceleration: 'full' } })), [
+    {
+      severity: 'error',
+      code: 'acceleration-unsupported',
+      key: 'dataplane.acceleration',
+      message: /auto or off/,
+    },
+  ]);
+  const sysctl = (values: Record<string, string>) => ({ sysctl: (path: string) => values[path] });
+  exactly(await find(() => {}, settings(), sysctl({ 'net/ipv4/ip_forward': '1\n' })), [
+    { severity: 'info', code: 'ip-forward' },
+  ]);
+  exactly(
+    await find(
+      () => {},
+      settings({ peers: [peer({ unlisted: 'masquerade' })] }),
+      sysctl({ 'net/ipv4/ip_local_port_range': '32768\t61999\n' }),
+    ),
+    [{ severity: 'warning', code: 'masquerade-ports-overlap' }],
+  );
+});
+
+t.test('errors come first', async (t) => {
+  const { probes } = fitting((machine) => machine.change(2, { up: false }));
+  const findings = await preflight(settings(), { ...probes, capabilities: () => 0n });
+  t.same(
+    findings.map((finding) => finding.severity),
+    ['error', 'warning', 'info'],
+  );
+});
+
+t.test('without netlink the rest is still told', async (t) => {
+  const findings = await preflight(settings(), {
+    ...fitting().probes,
+    capabilities: () => 0n,
+    openNetlink: () => {
+      throw new VpcConnError('addon-missing', 'The native part is not built. Run: npm run build');
+    },
+  });
+  t.match(
+    findings.map((finding) => finding.code),
+    ['no-privileges', 'addon-missing', 'guard-not-probed'],
+  );
+});
+
+t.test('capabilities', async (t) => {
+  t.same(missingCapabilities(0n), ['CAP_NET_ADMIN', 'CAP_NET_RAW']);
+  t.same(missingCapabilities(1n << 12n), ['CAP_NET_RAW']);
+  t.same(missingCapabilities(0x3000n), []);
+  t.type(effectiveCapabilities(), 'bigint');
+});
