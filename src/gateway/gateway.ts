@@ -164,7 +164,11 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
       version: VERSION,
       state: degraded ? 'degraded' : 'running',
       uptimeSeconds: Math.floor(now - this.#startedAt),
-      generation: { published: this.#published, acknowledged: dataPlane.acknowledgedGeneration() },
+      // The workers count on with the neighbors; of interest is whether they have this table.
+      generation: {
+        published: this.#published,
+        acknowledged: Math.min(this.#published, dataPlane.acknowledgedGeneration()),
+      },
       guard: guard.state(),
       neighbors: neighbors.rows(),
       peerCounters,

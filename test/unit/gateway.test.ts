@@ -221,7 +221,7 @@ t.test('status', async (t) => {
     pid: process.pid,
     state: 'running',
     source: 'gateway.yaml',
-    generation: { published: 1 },
+    generation: { published: 1, acknowledged: 1 },
     overlay: {
       interface: 'eth1',
       address: '10.0.0.5',
