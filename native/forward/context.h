@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "forward/bindings.h"
+#include "forward/coalesce.h"
 #include "forward/counters.h"
 #include "forward/frame.h"
 #include "forward/learned_macs.h"
@@ -28,6 +29,7 @@ struct Context {
   CounterBlock& counters;
   EventSink& events;
   OutBatch& batch;
+  Coalescer& coalescer;  // stands in front of the batch's flusher
   uint32_t now_seconds;  // CLOCK_MONOTONIC
 
   const ForwardingTable& table() const { return *snapshot.table; }

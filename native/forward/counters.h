@@ -29,6 +29,7 @@ namespace vpc_conn::forward {
   X(events_lost)             \
   X(mss_clamped)             \
   X(checksums_mended)        \
+  X(coalesced)               \
   X(batches)                 \
   X(sleeps)
 

@@ -183,7 +183,11 @@ Verdict DeliverFrame(wire::Cursor& cursor, uint8_t* ethernet, const Peer& peer, 
   }
   wire::StoreMac(ethernet, neighbor->mac);
   wire::SetSourceMac(ethernet, contents.overlay_mac);
-  context.batch.AddInPlace(ethernet, wire::kEthernetHeader + packet.total_length);
+  if (packet.protocol == wire::kProtocolTcp && packet.HasL4Header()) {
+    context.coalescer.Add(packet, ethernet, context.batch);
+  } else {
+    context.batch.AddInPlace(ethernet, wire::kEthernetHeader + packet.total_length);
+  }
   return Verdict::Forwarded();
 }
 

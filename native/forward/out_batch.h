@@ -1,5 +1,5 @@
-// Frames on their way out, gathered until one system call sends them all. Each is one or two pieces: a head
-// (virtio header, then headers) and perhaps a payload that stays where the kernel delivered it.
+// Frames on their way out, gathered until one system call sends them all. Each is one or more pieces: a head
+// (virtio header, then headers) and payload that stays where the kernel delivered it.
 #pragma once
 
 #include <array>
@@ -29,6 +29,7 @@ class Flusher {
 class OutBatch {
  public:
   static constexpr uint32_t kFrames = 64;
+  static constexpr uint32_t kPieces = 48;      // a super-frame of 64 KiB has 45 segments of 1448 bytes
   static constexpr uint32_t kHeadBytes = 256;  // virtio 10 + outer 36 + inner 14 + 60 + 60, rounded
 
   explicit OutBatch(Flusher& flusher) : flusher_(flusher) {}
@@ -53,6 +54,15 @@ class OutBatch {
     Added(head_length + payload_length);
   }
 
+  // More payload for frame `i`, which has fewer than kPieces pieces.
+  void AppendPiece(uint32_t i, uint8_t* payload, uint32_t length) {
+    pieces_[i][piece_counts_[i]++] = {payload, length};
+    lengths_[i] += length;
+  }
+  void SetVirtioHeader(uint32_t i, const wire::VirtioNetHeader& header) {
+    std::memcpy(pieces_[i][0].base, &header, sizeof header);
+  }
+
   void Flush() {
     if (count_ != 0) flusher_.Flush(*this);
   }
@@ -72,7 +82,7 @@ class OutBatch {
 
   Flusher& flusher_;
   uint32_t count_ = 0;
-  std::array<std::array<Piece, 2>, kFrames> pieces_;
+  std::array<std::array<Piece, kPieces>, kFrames> pieces_;
   std::array<uint32_t, kFrames> piece_counts_;
   std::array<uint32_t, kFrames> lengths_;
   std::array<std::array<uint8_t, kHeadBytes>, kFrames> heads_;

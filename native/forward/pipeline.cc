@@ -10,10 +10,15 @@ namespace vpc_conn::forward {
 
 Pipeline::Pipeline(Direction direction, SharedState& shared, CounterBlock& counters, EventSink& events,
                    Flusher& flusher)
-    : direction_(direction), shared_(shared), counters_(counters), events_(events), batch_(flusher) {}
+    : direction_(direction),
+      shared_(shared),
+      counters_(counters),
+      events_(events),
+      coalescer_(flusher, counters),
+      batch_(coalescer_) {}
 
 Verdict Pipeline::Run(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds) {
-  Context context{snapshot, shared_, counters_, events_, batch_, now_seconds};
+  Context context{snapshot, shared_, counters_, events_, batch_, coalescer_, now_seconds};
   return direction_ == Direction::encap ? Encapsulate(frame, context) : Decapsulate(frame, context);
 }
 

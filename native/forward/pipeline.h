@@ -49,6 +49,7 @@ class Pipeline {
   SharedState& shared_;
   CounterBlock& counters_;
   EventSink& events_;
+  Coalescer coalescer_;
   OutBatch batch_;
   std::deque<HeldFrame> held_;
   std::vector<std::unique_ptr<uint8_t[]>> spare_;  // storage of frames that wait no more

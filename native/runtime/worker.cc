@@ -16,7 +16,7 @@ namespace {
 
 // Slots taken before they are given back: large enough to fill a send batch, small enough that the kernel
 // never runs out of free ones meanwhile.
-constexpr uint32_t kReceiveBatch = 64;
+constexpr uint32_t kReceiveBatch = 128;
 // Wakes without cause only to expire held frames and to read losses.
 constexpr int kSleepMilliseconds = 1000;
 
