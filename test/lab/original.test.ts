@@ -5,11 +5,13 @@ import {
   createLab,
   type GatewayProcess,
   type Lab,
-  type LabSpec,
+  type NicSpec,
   ping,
+  tcpTransfer,
   udpEcho,
   whyNoLab,
 } from '../../src/lab/index.js';
+import { RECEIVER_ARGS, senderArgs, twins } from '../helpers/original/commands.js';
 import {
   destinationMac,
   innerFrames,
@@ -22,31 +24,10 @@ import {
 
 const skip = await whyNoLab();
 
-/** The commands of the original's README: who sends names the far host, who receives does not. */
-const SENDER = ['-o', 'eth1', '-t', 'eth2', '-d', '198.18.0.2', '-s', '198.18.0.1', '-r', '10.0.0.20'];
-const RECEIVER = ['-o', 'eth1', '-t', 'eth2', '-d', '198.18.0.1', '-s', '198.18.0.2'];
-
-const twins: LabSpec = {
-  vpcs: [
-    {
-      name: 'a',
-      cidr: '10.0.0.0/24',
-      hosts: [{ name: 'a1', address: '10.0.0.10' }],
-      gateway: { address: '10.0.0.5', secondary: ['10.0.0.20', '10.0.0.21'], underlayAddress: '198.18.0.1' },
-    },
-    {
-      name: 'b',
-      cidr: '10.0.0.0/24',
-      hosts: [{ name: 'b1', address: '10.0.0.20' }],
-      // The original asks for MACs in the name of its tunnel address; a VPC that checks the sender of ARP
-      // requests has to know it.
-      gateway: { address: '10.0.0.6', secondary: ['198.18.0.1'], underlayAddress: '198.18.0.2' },
-    },
-  ],
-};
-
-async function twinLab(t: Test): Promise<Lab> {
-  const lab = await createLab(twins);
+async function twinLab(t: Test, nic: NicSpec = {}): Promise<Lab> {
+  const lab = await createLab(
+    twins([{ name: 'a1', address: '10.0.0.10', nic }], [{ name: 'b1', address: '10.0.0.20', nic }]),
+  );
   t.teardown(() => lab.close());
   return lab;
 }
@@ -67,8 +48,8 @@ function target(frame: Buffer): string {
 
 t.test('the original at both ends: one host, ping, nothing more', { skip }, async (t) => {
   const lab = await twinLab(t);
-  const sender = await Original.start(lab, 'gw-a', SENDER);
-  const receiver = await Original.start(lab, 'gw-b', RECEIVER);
+  const sender = await Original.start(lab, 'gw-a', senderArgs('10.0.0.20'));
+  const receiver = await Original.start(lab, 'gw-b', RECEIVER_ARGS);
   const result = await ping(lab, 'a1', '10.0.0.20', { count: 10 });
   t.equal(result.received, 10);
   t.equal(sender.asked.filter((address) => address === '10.0.0.20').length, 10, 'it asks before every frame');
@@ -77,9 +58,9 @@ t.test('the original at both ends: one host, ping, nothing more', { skip }, asyn
 
 t.test('vpc-conn sends, the original receives', { skip }, async (t) => {
   const lab = await twinLab(t);
-  const receiver = await Original.start(lab, 'gw-b', RECEIVER);
+  const receiver = await Original.start(lab, 'gw-b', RECEIVER_ARGS);
   const wire = await Watch.start(lab, 'underlay', 'gw-a');
-  const gateway = await lab.startGateway('a', { args: [...SENDER.slice(0, -1), '10.0.0.20,10.0.0.21'] });
+  const gateway = await lab.startGateway('a', { args: senderArgs('10.0.0.20', '10.0.0.21') });
 
   const began = Date.now();
   const result = await ping(lab, 'a1', '10.0.0.20', { count: 40 });
@@ -105,6 +86,7 @@ t.test('vpc-conn sends, the original receives', { skip }, async (t) => {
 
   await t.test('a host that does not exist is asked for once a second at most', async (t) => {
     const before = innerFrames(wire.frames).length;
+    await lab.register('gw-a', '10.0.0.21');
     const start = Date.now();
     const result = await ping(lab, 'a1', '10.0.0.21', { count: 50, wait: 1 });
     t.equal(result.received, 0);
@@ -122,8 +104,8 @@ t.test('vpc-conn sends, the original receives', { skip }, async (t) => {
 t.test('the original sends, vpc-conn receives', { skip }, async (t) => {
   const lab = await twinLab(t);
   const wire = await Watch.start(lab, 'underlay', 'gw-b');
-  const gateway = await lab.startGateway('b', { args: RECEIVER });
-  const sender = await Original.start(lab, 'gw-a', SENDER);
+  const gateway = await lab.startGateway('b', { args: RECEIVER_ARGS });
+  const sender = await Original.start(lab, 'gw-a', senderArgs('10.0.0.20'));
 
   const result = await ping(lab, 'a1', '10.0.0.20', { count: 20 });
   t.match(result, { sent: 20, received: 20, duplicates: 0, errors: 0 });
@@ -147,5 +129,23 @@ t.test('the original sends, vpc-conn receives', { skip }, async (t) => {
 
   const echoed = await udpEcho(lab, { from: 'a1', to: 'b1', address: '10.0.0.20', sizes: [0, 1, 100, 1200] });
   t.equal(echoed.received, 0, 'UDP does not work: the original leaves its checksum partial');
+  t.ok(sender.process.running);
+});
+
+t.test('TCP and UDP from behind the original, if their checksums are complete', { skip }, async (t) => {
+  const lab = await twinLab(t, { checksumOffload: false });
+  const gateway = await lab.startGateway('b', { args: RECEIVER_ARGS });
+  const sender = await Original.start(lab, 'gw-a', senderArgs('10.0.0.20'));
+  const transfer = await tcpTransfer(lab, { from: 'a1', to: 'b1', address: '10.0.0.20', bytes: 200_000 });
+  t.same(transfer.received, { bytes: transfer.bytes, sha256: transfer.sha256 });
+  // One at a time: it takes a reply that overtakes an answer for the answer, and loses it.
+  for (const size of [1, 1436]) {
+    const echoed = await udpEcho(lab, { from: 'a1', to: 'b1', address: '10.0.0.20', sizes: [size] });
+    t.match(echoed, { sent: 1, received: 1, lost: [], corrupt: [], duplicated: [] });
+  }
+
+  const big = await ping(lab, 'a1', '10.0.0.20', { count: 3, size: 1472, wait: 1 });
+  t.equal(big.received, 0, 'what does not fit, the original sends in outer fragments');
+  t.equal((await totals(gateway)).drop_outer_fragment, 6);
   t.ok(sender.process.running);
 });
