@@ -133,13 +133,13 @@ class Demo {
       ['b1', 'a1'],
     ] as const) {
       await this.step(`TCP, ${from} to ${to}`, `${from}$ send 64 MB to ${hosts[to]}`, async () => {
-        const { bytes, sha256, seconds, received } = await tcpTransfer(lab, {
+        const { bytes, sha256, received } = await tcpTransfer(lab, {
           from,
           to,
           bytes: 64 * MEGABYTE,
         });
         expect(received.bytes === bytes && received.sha256 === sha256, 'what arrived is not what was sent');
-        return `SHA-256 equal at both ends (${sha256.slice(0, 12)}...), ${rate(bytes, seconds)}`;
+        return `${soFar(received.bytes)} arrived, SHA-256 equal at both ends (${sha256.slice(0, 12)}...)`;
       });
     }
   }
@@ -322,7 +322,7 @@ class LiveTable {
       before === undefined || seconds <= 0 ? 0 : Math.max(0, (now - before) / seconds);
     const rows: FlowView[] = looks.map(({ bytes, ...flow }, index) => ({
       ...flow,
-      bytesPerSecond: bytes === null ? null : perSecond(bytes, this.before?.bytes[index] ?? undefined),
+      bytesPerSecond: this.before && bytes !== null ? perSecond(bytes, this.before.bytes[index] ?? 0) : null,
     }));
     const gateways: GatewayView[] = statuses.map((status, index) => {
       const now = stats[index];
@@ -355,10 +355,6 @@ class LiveTable {
 function sent(stats: StatsResult | undefined, direction: string): number {
   const workers = stats?.workers.filter(({ worker }) => worker.startsWith(`${direction}/`)) ?? [];
   return workers.reduce((sum, { values }) => sum + (values.tx_frames ?? 0), 0);
-}
-
-function rate(bytes: number, seconds: number): string {
-  return `${((bytes * 8) / seconds / 1e9).toFixed(2)} Gbit/s`;
 }
 
 function expect(condition: boolean, message: string): void {
