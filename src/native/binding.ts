@@ -43,16 +43,17 @@ function explain(path: string, message: string): string {
   if (library !== undefined) {
     return `The native part was built on a newer system than this one: it needs ${library}. ${rebuild}`;
   }
-  if (
-    /wrong ELF class|invalid ELF header|file too short|cannot open shared object file.*exec format/i.test(
-      message,
-    )
-  ) {
+  // The file exists: glibc says "cannot open" of it, too, when it is for another processor.
+  const otherMachine = message.startsWith(`${path}: cannot open shared object file`);
+  if (otherMachine || /wrong ELF class|invalid ELF header|file too short/.test(message)) {
     return `The native part (${path}) is damaged or was built for another kind of machine than ${platform} ${arch}. ${rebuild}`;
   }
-  if (/NODE_MODULE_VERSION|undefined symbol|Module did not self-register/.test(message)) {
+  if (
+    /NODE_MODULE_VERSION|undefined symbol: (napi|node_api|uv)_|Module did not self-register/.test(message)
+  ) {
     return `The native part was built for another Node.js than ${process.version}. ${rebuild}`;
   }
+  if (message.includes('undefined symbol')) return `The native part is only partly built. ${rebuild}`;
   const missing = /^([^:/ ]+\.so[^:]*): cannot open shared object file/.exec(message)?.[1];
   if (missing !== undefined) {
     return `The native part needs the library ${missing}, which this machine does not have. ${rebuild}, or install the library.`;
