@@ -149,6 +149,14 @@ t.test(
   },
 );
 
+t.test('a request has one answer: what comes after it is unasked', async (t) => {
+  const c = new NeighborCase();
+  c.resolved();
+  c.clock.advance(100);
+  c.arp({ senderMac: OTHER_MAC });
+  t.equal(c.state(HOST), 'probe');
+});
+
 t.test('a usurper that does not answer loses the address to who does', async (t) => {
   const c = new NeighborCase();
   c.resolved();

@@ -258,6 +258,22 @@ t.test('a scan cannot make us flood: 100 broadcasts a second, and hosts still ge
   t.equal(c.neighbors.counters().entries, 1, 'nothing stays behind but the pinned one');
 });
 
+t.test(
+  'who waits for the rate limit: pinned meanwhile, it is asked at once; learned, not at all',
+  async (t) => {
+    const c = new NeighborCase({ limits: { requestsPerSecond: 2 } });
+    for (const last of [11, 12, 13, 14, 15]) c.ask(`10.0.0.${last}`);
+    t.equal(c.sent.length, 2);
+    c.neighbors.pin('overlay', ['10.0.0.15']);
+    t.equal(c.sent.at(-1)?.targetAddress, '10.0.0.15');
+    t.equal(c.sent.length, 3);
+    c.request('10.0.0.77', { senderAddress: '10.0.0.14' });
+    c.clock.advance(20_000);
+    t.same(c.requests('10.0.0.14'), []);
+    t.ok(c.requests('10.0.0.13').length > 0);
+  },
+);
+
 t.test('through a tunnel: who-has FAR tell TUNNEL_ADDRESS, always broadcast', async (t) => {
   const c = new NeighborCase();
   const scope = { peer: 0 };

@@ -96,6 +96,17 @@ t.test('traffic from a failed target clears the failure at once', async (t) => {
   t.equal(c.requests().length, 4);
 });
 
+t.test('traffic from a target that has not failed changes nothing', async (t) => {
+  const c = new NeighborCase();
+  c.heard(HOST);
+  t.same(c.neighbors.rows(), []);
+  c.resolved();
+  c.clock.advance(5000);
+  c.heard(HOST);
+  t.equal(c.state(HOST), 'reachable');
+  t.equal(c.requests().length, 1);
+});
+
 t.test('any ARP packet from a failed target resolves it', async (t) => {
   const c = new NeighborCase();
   c.ask(HOST);
