@@ -22,7 +22,8 @@ say() { echo "[setup] $*"; }
 have() { command -v "$1" > /dev/null 2>&1; }
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+began=
+trap 'rm -f "$log" "$began"' EXIT
 
 # Runs a long step quietly; what it printed is shown only if it fails.
 step() {
@@ -70,6 +71,7 @@ list_packages() {
   want needed_to_run iputils-ping ping
   want needed_to_run procps sysctl
   if [ "$dev" = yes ]; then
+    [ -e /usr/include/doctest/doctest.h ] || needed_to_run+=(doctest-dev)
     # Version 14 where it exists: it formats the way the sources are formatted.
     want needed_to_run cmake cmake
     want needed_to_run 'clang-14 clang' clang++-14 clang++
@@ -137,6 +139,10 @@ current() {
   [ -e "$product" ] && [ -z "$(find "$@" -newer "$product" -print -quit)" ]
 }
 
+# The stamp bears the time at which the build began: what changed meanwhile is newer.
+begin() { began=$(mktemp) && touch "$began"; }
+finish() { touch -r "$began" "$1" && rm -f "$began"; }
+
 # Headers that came with Node.js save a download.
 node_gyp_flags() {
   local prefix
@@ -152,14 +158,16 @@ while IFS= read -r folder; do native_sources+=("$folder"); done \
 if current build/Release/.built "${native_sources[@]}" && [ -e build/Release/vpc_conn.node ]; then
   say "addon: up to date"
 else
+  begin
   # shellcheck disable=SC2046 # zero flags or one
   step "building the addon" node_modules/.bin/node-gyp configure build --jobs=max $(node_gyp_flags)
-  touch build/Release/.built
+  finish build/Release/.built
 fi
 
 if current dist/.built src tsconfig.json tsconfig.build.json package-lock.json; then
   say "dist: up to date"
 else
+  begin
   step "compiling TypeScript" npm run --silent build:ts
-  touch dist/.built
+  finish dist/.built
 fi
