@@ -1,0 +1,97 @@
+/** The report as Markdown; the terminal gets its short form. */
+import { duration, figure, table, withSpread } from './format.js';
+import { type Results, type Row, summarize } from './results.js';
+import { judge } from './targets.js';
+
+export function targetTable(results: Results): string {
+  const rows = judge(results).map(({ title, rung, better, target, ratio, verdict }) => [
+    title,
+    rung,
+    `${better === 'higher' ? '>=' : '<='} ${target}`,
+    withSpread(ratio) || '-',
+    verdict,
+  ]);
+  return table(['target (ratio to vxlan)', 'rung', 'wanted', 'measured', ''], rows);
+}
+
+/** The main metrics of a variant: one row each, one column for each contender: value and ratio to vxlan. */
+export function overview(results: Results, variant: string, rows = summarize(results)): string {
+  const mains = new Set([...results.tests.map(({ name }) => name), 'tcp1.cpu', 'rtt.p99']);
+  const here = rows.filter((row) => row.variant === variant && mains.has(row.metric.name));
+  const columns = results.contenders.filter(({ name }) => here.some(({ contender }) => contender === name));
+  const metrics = [...new Map(here.map(({ metric }) => [metric.name, metric])).values()];
+  const cell = ({ value, toVxlan, contender }: Row) =>
+    `${figure(value.median)}${toVxlan && contender !== 'vxlan' ? ` (${figure(toVxlan.median)})` : ''}`;
+  return table(
+    ['median (ratio to vxlan)', 'unit', ...columns.map(({ name }) => name)],
+    metrics.map((metric) => [
+      metric.title,
+      metric.unit,
+      ...columns.map(({ name }) => {
+        const row = here.find(
+          ({ contender, metric: { name: same } }) => contender === name && same === metric.name,
+        );
+        return row ? cell(row) : '';
+      }),
+    ]),
+  );
+}
+
+export function detailTable(rows: readonly Row[]): string {
+  return table(
+    ['metric', 'unit', 'contender', 'median (min..max)', 'to vxlan', 'to plain', 'rounds'],
+    rows.map(({ metric, contender, value, toVxlan, toPlain }) => [
+      metric.title,
+      metric.unit,
+      contender,
+      withSpread(value),
+      withSpread(toVxlan),
+      withSpread(toPlain),
+      `${value.count}`,
+    ]),
+  );
+}
+
+export function microTable(results: Results): string {
+  return table(
+    ['code', 'ns per frame (min..max)'],
+    results.micro.map(({ title, nanoseconds }) => [title, withSpread(nanoseconds)]),
+  );
+}
+
+export function markdown(results: Results, charts: readonly { title: string; file: string }[]): string {
+  const rows = summarize(results);
+  const parts = [
+    '# vpc-conn bench',
+    `${results.started}, version ${results.version}, ${duration(results.seconds)} long.`,
+    table(['machine', ''], Object.entries(results.machine)),
+  ];
+  if (results.busyBefore > 0.05) parts.push(`**${busySentence(results.busyBefore)}**`);
+  if (results.samples.length > 0) {
+    parts.push('## Targets', targetTable(results));
+    parts.push(...charts.map(({ title, file }) => `![${title}](${file})`));
+    parts.push(
+      '## Contenders',
+      table(
+        ['name', '', 'runs on'],
+        results.contenders.map(({ name, title, detail }) => [name, title, detail]),
+      ),
+    );
+  }
+  for (const { name, title } of results.variants) {
+    const here = rows.filter(({ variant }) => variant === name);
+    if (here.length === 0) continue;
+    parts.push(`## ${title}`, overview(results, name, rows), '### All figures', detailTable(here));
+  }
+  if (results.micro.length > 0) parts.push('## Micro benchmarks', microTable(results));
+  if (results.notes.length > 0)
+    parts.push('## What did not run', results.notes.map((note) => `- ${note}`).join('\n'));
+  return `${parts.join('\n\n')}\n`;
+}
+
+export function busySentence(share: number): string {
+  return (
+    `The machine was ${Math.round(share * 100)} % busy before anything ran: ` +
+    'absolute figures are too low, and ratios are noisier than they should be.'
+  );
+}
