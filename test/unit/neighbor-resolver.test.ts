@@ -60,6 +60,32 @@ t.test('no route: failed for at most a second, counted', async (t) => {
   t.same(c.sent, []);
 });
 
+t.test('one second of failure, also when the reason changes meanwhile', async (t) => {
+  let nextHop: string | undefined = ROUTER;
+  const c = new NeighborCase({ nextHopFor: () => nextHop });
+  c.ask('10.9.0.1');
+  c.clock.advance(3600);
+  t.equal(c.state('10.9.0.1'), 'failed');
+  nextHop = undefined;
+  c.neighbors.routesChanged();
+  c.neighbors.routesChanged();
+  c.clock.advance(0);
+  t.equal(c.published('10.9.0.1')?.mac, undefined);
+  c.clock.advance(400);
+  t.equal(c.published('10.9.0.1'), undefined);
+});
+
+t.test('the bound: a failed pinned destination is not evicted either', async (t) => {
+  const c = new NeighborCase({ limits: { destinations: 2 } });
+  c.neighbors.pin('underlay', [PEER_ADDRESS]);
+  c.clock.advance(3500);
+  t.equal(c.state(PEER_ADDRESS), 'failed');
+  c.ask('10.0.0.11');
+  c.ask('10.0.0.12');
+  t.not(c.state(PEER_ADDRESS), undefined);
+  t.equal(c.neighbors.counters().refused, 1);
+});
+
 t.test('no route to a pinned destination: asked again every second until there is one', async (t) => {
   let nextHop: string | undefined;
   const c = new NeighborCase({ nextHopFor: () => nextHop });
