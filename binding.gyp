@@ -9,6 +9,7 @@
         "native/binding/data_plane_binding.cc",
         "native/binding/netlink_binding.cc",
         "native/binding/nftables_binding.cc",
+        "native/binding/offload_binding.cc",
         "native/binding/pipeline_binding.cc"
       ],
       "include_dirs": ["native"],

@@ -4,6 +4,7 @@
 #include "binding/data_plane_binding.h"
 #include "binding/netlink_binding.h"
 #include "binding/nftables_binding.h"
+#include "binding/offload_binding.h"
 #include "binding/pipeline_binding.h"
 #include "forward/counters.h"
 
@@ -36,6 +37,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitPipeline(env, exports);
   InitNetlink(env, exports);
   InitNftables(env, exports);
+  InitOffload(env, exports);
   exports.Set("counterNames", ToStrings(env, forward::CounterNames()));
   exports.Set("peerCounterNames", ToStrings(env, forward::kPeerCounterNames));
   exports.Set("dropReasons", DropReasons(env));

@@ -19,7 +19,13 @@ struct EventSource {
 void CallEvents(Napi::Env env, Napi::Function on_events, EventSource* source, void* /*data*/) {
   if (env == nullptr || on_events.IsEmpty() || source->data_plane == nullptr) return;
   const auto events = source->data_plane->TakeEvents();
-  if (!events.empty()) on_events.Call({FromEvents(env, events)});
+  if (events.empty()) return;
+  try {
+    on_events.Call({FromEvents(env, events)});
+  } catch (const Napi::Error& error) {
+    // Node 20 would only warn about it (DEP0168): an uncaught error like any other is wanted.
+    napi_fatal_exception(env, error.Value());
+  }
 }
 
 using EventsFunction = Napi::TypedThreadSafeFunction<EventSource, void, CallEvents>;
@@ -61,6 +67,8 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
          InstanceMethod<&DataPlane::ReadPeerCounters>("readPeerCounters"),
          InstanceMethod<&DataPlane::SweepBindings>("sweepBindings"),
          InstanceMethod<&DataPlane::ReadBindings>("readBindings"),
+         InstanceMethod<&DataPlane::UseKernelSegmentation>("useKernelSegmentation"),
+         InstanceMethod<&DataPlane::Segmentation>("segmentation"),
          InstanceMethod<&DataPlane::Close>("close")});
   }
 
@@ -80,7 +88,8 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
         .overlay = {static_cast<int>(number("overlayIfindex", 1, INT32_MAX)), text("overlayName")},
         .underlay = {static_cast<int>(number("underlayIfindex", 1, INT32_MAX)), text("underlayName")},
         .workers = number("workers", 1, runtime::DataPlane::kMaxWorkers),
-        .spin_microseconds = number("spinMicroseconds", 0, 1'000'000)};
+        .spin_microseconds = number("spinMicroseconds", 0, 1'000'000),
+        .kernel_segmentation = options.Get("kernelSegmentation").ToBoolean()};
 
     auto source = std::make_unique<EventSource>();
     source_ = source.get();
@@ -208,6 +217,18 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
       list.Set(count++, object);
     }
     return list;
+  }
+
+  void UseKernelSegmentation(const Napi::CallbackInfo& info) {
+    Open(info).UseKernelSegmentation(info[0].ToBoolean());
+  }
+
+  Napi::Value Segmentation(const Napi::CallbackInfo& info) {
+    const auto segmentation = Open(info).segmentation();
+    return Napi::String::New(info.Env(), segmentation == runtime::Worker::Segmentation::kernel ? "kernel"
+                                         : segmentation == runtime::Worker::Segmentation::broken
+                                             ? "broken"
+                                             : "user-space");
   }
 
   void Close(const Napi::CallbackInfo&) { CloseNow(); }

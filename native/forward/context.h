@@ -11,6 +11,7 @@
 #include "forward/learned_macs.h"
 #include "forward/out_batch.h"
 #include "forward/snapshot.h"
+#include "forward/super_frame_sender.h"
 
 namespace vpc_conn::forward {
 
@@ -29,8 +30,9 @@ struct Context {
   CounterBlock& counters;
   EventSink& events;
   OutBatch& batch;
-  Coalescer& coalescer;  // stands in front of the batch's flusher
-  uint32_t now_seconds;  // CLOCK_MONOTONIC
+  Coalescer& coalescer;            // stands in front of the batch's flusher
+  SuperFrameSender* super_frames;  // nullptr: segmented in user space
+  uint32_t now_seconds;            // CLOCK_MONOTONIC
 
   const ForwardingTable& table() const { return *snapshot.table; }
 

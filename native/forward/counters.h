@@ -22,6 +22,7 @@ namespace vpc_conn::forward {
   X(forwarded)               \
   X(tx_frames)               \
   X(tx_bytes)                \
+  X(tx_super_frames)         \
   X(punted)                  \
   X(held)                    \
   X(hold_released)           \

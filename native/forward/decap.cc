@@ -210,6 +210,7 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
   }
   if (outer_type != wire::kEtherTypeIpv4) return Verdict::Drop(DropReason::unknown_ethertype);
   if (frame.other_host) return Verdict::Drop(DropReason::other_host);
+  if (const auto reason = UnforwardableMac(outer_ethernet)) return Verdict::Drop(*reason);
 
   Packet outer;
   if (ParsePacket(cursor, outer)) return Verdict::Drop(DropReason::outer_malformed);

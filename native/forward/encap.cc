@@ -191,6 +191,7 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
     return Verdict::Drop(DropReason::unknown_ethertype);
   }
   if (frame.other_host) return Verdict::Drop(DropReason::other_host);
+  if (const auto reason = UnforwardableMac(ethernet)) return Verdict::Drop(*reason);
 
   Packet packet;
   if (const auto reason = ParsePacket(cursor, packet)) return Verdict::Drop(*reason);
@@ -266,8 +267,9 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
   if (super_frame) {
     const Encapsulation encapsulation{&outer, ethernet};
     const bool tcp = gso == wire::kVirtioGsoTcp4;
-    const uint32_t segments = tcp ? SegmentTcp(packet, encapsulation, segment_size, context.batch)
-                                  : SegmentUdp(packet, encapsulation, segment_size, context.batch);
+    const uint32_t segments =
+        tcp ? SendSuperFrame(packet, encapsulation, segment_size, context.super_frames, context.batch)
+            : SegmentUdp(packet, encapsulation, segment_size, context.batch);
     CountSent(context, peer, segments, inner_length);
     return Verdict::Forwarded();
   }

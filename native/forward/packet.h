@@ -8,6 +8,7 @@
 #include "forward/drop_reason.h"
 #include "wire/checksum.h"
 #include "wire/cursor.h"
+#include "wire/ethernet.h"
 #include "wire/ipv4.h"
 #include "wire/l4.h"
 
@@ -80,6 +81,14 @@ inline std::optional<DropReason> ParsePacket(wire::Cursor& cursor, Packet& packe
 
 inline uint32_t TcpHeaderLength(const Packet& packet) {
   return (packet.l4[wire::kTcpDataOffset] >> 4) * 4u;
+}
+
+// A frame to a group MAC is for nobody to forward, even if its packet is for one host (RFC 1812 section 5.3.4,
+// RFC 1122 section 3.3.6). nullopt: fine.
+inline std::optional<DropReason> UnforwardableMac(const uint8_t* ethernet) {
+  if ((ethernet[0] & 1) == 0) return std::nullopt;
+  const bool all_ones = wire::MacToInteger(ethernet) == 0xffffffffffff;
+  return all_ones ? DropReason::broadcast : DropReason::multicast;
 }
 
 // Addresses no packet may carry between hosts (rfc-checklist 51). nullopt: fine.

@@ -32,6 +32,10 @@ class Pipeline {
   void RetryHeld(const Snapshot& snapshot, uint32_t now_seconds);
   bool holding() const { return !held_.empty(); }
 
+  // Where super-frames go whole; nullptr: they are segmented here. Before the first frame, or on the thread
+  // that uses the pipeline.
+  void SetSuperFrameSender(SuperFrameSender* sender) { super_frames_ = sender; }
+
   void Flush() { batch_.Flush(); }
   CounterBlock& counters() { return counters_; }
 
@@ -51,6 +55,7 @@ class Pipeline {
   EventSink& events_;
   Coalescer coalescer_;
   OutBatch batch_;
+  SuperFrameSender* super_frames_ = nullptr;
   std::deque<HeldFrame> held_;
   std::vector<std::unique_ptr<uint8_t[]>> spare_;  // storage of frames that wait no more
 };

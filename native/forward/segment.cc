@@ -43,7 +43,7 @@ void WriteOuterHeader(uint8_t* at, const OuterHeader& outer, uint32_t inner_leng
 }
 
 uint32_t SegmentTcp(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,
-                    OutBatch& batch) {
+                    uint32_t from, OutBatch& batch) {
   const uint32_t tcp_header = TcpHeaderLength(packet);
   const uint8_t* payload = packet.l4 + tcp_header;
   const uint32_t payload_length = packet.l4_length - tcp_header;
@@ -51,10 +51,10 @@ uint32_t SegmentTcp(const Packet& packet, const Encapsulation& encapsulation, ui
   const uint32_t sequence = wire::LoadBe32(packet.l4 + wire::kTcpSequenceOffset);
   const uint8_t flags = packet.l4[wire::kTcpFlagsOffset];
   const uint8_t tos = packet.ip[wire::kIpv4TosOffset];
-  uint16_t id = wire::LoadBe16(packet.ip + wire::kIpv4IdOffset);
+  auto id = static_cast<uint16_t>(wire::LoadBe16(packet.ip + wire::kIpv4IdOffset) + from / segment_size);
   uint32_t count = 0;
 
-  for (uint32_t offset = 0; offset < payload_length; offset += segment_size) {
+  for (uint32_t offset = from; offset < payload_length; offset += segment_size) {
     const uint32_t length = std::min(segment_size, payload_length - offset);
     const bool first = offset == 0;
     const bool last = offset + length == payload_length;
@@ -78,6 +78,40 @@ uint32_t SegmentTcp(const Packet& packet, const Encapsulation& encapsulation, ui
     count++;
   }
   return count;
+}
+
+uint32_t SendSuperFrame(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,
+                        SuperFrameSender* sender, OutBatch& batch) {
+  const uint32_t tcp_header = TcpHeaderLength(packet);
+  const uint8_t* payload = packet.l4 + tcp_header;
+  const uint32_t payload_length = packet.l4_length - tcp_header;
+  const uint32_t whole = payload_length / segment_size * segment_size;
+  // One segment alone gains nothing; IP options would have to be repeated, which GSO does not do for us here.
+  if (sender == nullptr || whole < 2 * segment_size || packet.header_length != wire::kIpv4Header) {
+    return SegmentTcp(packet, encapsulation, segment_size, 0, batch);
+  }
+  batch.Flush();
+  uint8_t outer[wire::kOuterHeaders];
+  const uint32_t headers = packet.header_length + tcp_header;
+  WriteOuterHeader(outer, *encapsulation.outer, wire::kEthernetHeader + headers + segment_size,
+                   packet.ip[wire::kIpv4TosOffset]);
+  uint8_t* head = batch.Head();
+  const Head inner = CopyHeaders(head, packet, encapsulation, tcp_header);
+  FinishIpv4Header(inner.ip, packet.header_length, headers + whole,
+                   wire::LoadBe16(packet.ip + wire::kIpv4IdOffset));
+  if (whole != payload_length) {
+    inner.l4[wire::kTcpFlagsOffset] &= static_cast<uint8_t>(~(wire::kTcpFin | wire::kTcpPsh));
+  }
+  const wire::Sum pseudo = wire::PseudoHeader(packet.source, packet.destination, wire::kProtocolTcp,
+                                              static_cast<uint16_t>(tcp_header + whole));
+  wire::StoreChecksum(inner.l4 + wire::kTcpChecksumOffset, wire::Fold(pseudo));
+  const uint8_t* ethernet = head + wire::kOuterHeaders;
+  if (!sender->Send(outer, ethernet, wire::kEthernetHeader + headers, payload, whole, segment_size)) {
+    return SegmentTcp(packet, encapsulation, segment_size, 0, batch);
+  }
+  const uint32_t segments = whole / segment_size;
+  if (whole == payload_length) return segments;
+  return segments + SegmentTcp(packet, encapsulation, segment_size, whole, batch);
 }
 
 uint32_t SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,

@@ -7,6 +7,7 @@
 #include "forward/out_batch.h"
 #include "forward/packet.h"
 #include "forward/snapshot.h"
+#include "forward/super_frame_sender.h"
 
 namespace vpc_conn::forward {
 
@@ -20,11 +21,18 @@ struct Encapsulation {
 // from the inner packet (RFC 2983 uniform model, RFC 6040 normal mode).
 void WriteOuterHeader(uint8_t* at, const OuterHeader& outer, uint32_t inner_length, uint8_t tos);
 
-// Cuts a TCP super-frame into packets of at most `segment_size` bytes of payload and adds them to the batch.
-// Lengths, identifications, sequence numbers, flags (FIN and PSH last, CWR first) and all checksums are made
-// afresh; the packet's own checksum fields are not read. Payload bytes are not copied. Returns the count.
+// Cuts a TCP super-frame, from payload byte `from` on (a multiple of `segment_size`), into packets of at most
+// `segment_size` bytes of payload and adds them to the batch. Lengths, identifications, sequence numbers,
+// flags (FIN and PSH last, CWR first) and all checksums are made afresh; the packet's own checksum fields are
+// not read. Payload bytes are not copied. Returns the count.
 uint32_t SegmentTcp(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,
-                    OutBatch& batch);
+                    uint32_t from, OutBatch& batch);
+
+// Sends a TCP super-frame the best way there is: whole segments as one through `sender` (may be nullptr),
+// because every segment must fit the one outer header, and the shorter rest, or everything, through the
+// batch. The batch is flushed before, so that the flow stays in order. Returns the number of segments.
+uint32_t SendSuperFrame(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,
+                        SuperFrameSender* sender, OutBatch& batch);
 
 // The same for a UDP super-frame (GSO_UDP_L4): every `segment_size` bytes become a datagram of their own.
 uint32_t SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,

@@ -89,7 +89,8 @@ void DataPlane::StartWorkers() {
                         .receive_on = encap ? options_.overlay : options_.underlay,
                         .send_on = encap ? options_.underlay : options_.overlay,
                         .spin_microseconds = options_.spin_microseconds,
-                        .reader = index},
+                        .reader = index,
+                        .kernel_segmentation = encap && options_.kernel_segmentation},
           shared_, board_, events_, stop_));
       if (options_.workers > 1) {
         fanout = workers_.back()->receive_socket().JoinFanout(fanout, io::FlowFanout(!encap));
@@ -131,6 +132,19 @@ bool DataPlane::Send(uint16_t scope, std::span<const uint8_t> frame) {
     slow_path_.AddPeer(peer->id, forward::PeerCounter::tx_bytes, frame.size());
   }
   return true;
+}
+
+void DataPlane::UseKernelSegmentation(bool use) {
+  for (const auto& worker : workers_) worker->UseKernelSegmentation(use);
+}
+
+Worker::Segmentation DataPlane::segmentation() const {
+  Worker::Segmentation all = Worker::Segmentation::user_space;
+  for (size_t i = 0; i < workers_.size() && i < options_.workers; i++) {
+    all = workers_[i]->segmentation();
+    if (all != Worker::Segmentation::kernel) return all;
+  }
+  return all;
 }
 
 void DataPlane::ReadCounters(std::span<uint64_t> into) const {

@@ -26,6 +26,7 @@ struct DataPlaneOptions {
   io::Interface underlay;
   uint32_t workers = 1;  // per direction
   uint32_t spin_microseconds = 50;
+  bool kernel_segmentation = false;
 };
 
 class DataPlane {
@@ -47,6 +48,11 @@ class DataPlane {
   // Sends an Ethernet frame of the slow path; into the tunnel for scopes from kScopeTunnel on. False: dropped
   // and counted.
   bool Send(uint16_t scope, std::span<const uint8_t> frame);
+
+  // Whether encap workers give super-frames to the kernel whole. Only where the option asked for it at the
+  // start.
+  void UseKernelSegmentation(bool use);
+  Worker::Segmentation segmentation() const;
 
   std::vector<Event> TakeEvents() { return events_.Take(); }
 

@@ -34,6 +34,10 @@ Worker::Worker(WorkerOptions options, forward::SharedState& shared, SnapshotBoar
       ring_(receive_, receive_.Mtu() + wire::kEthernetHeader),
       transmitter_(send_, counters_),
       pipeline_(options_.direction, shared, counters_, events_, transmitter_) {
+  if (options_.kernel_segmentation) {
+    segmenter_ = std::make_unique<io::KernelSegmenter>(options_.send_on.index, counters_);
+    use_segmenter_ = true;
+  }
   receive_.Bind();
 }
 
@@ -57,6 +61,11 @@ void Worker::Start(const std::vector<sock_filter>& filter) {
   receive_.SetFilter(filter);
 }
 
+Worker::Segmentation Worker::segmentation() const {
+  if (!segmenter_ || !use_segmenter_.load(std::memory_order_relaxed)) return Segmentation::user_space;
+  return segmenter_->broken() ? Segmentation::broken : Segmentation::kernel;
+}
+
 void Worker::Run() {
   uint64_t generation = 0;
   uint32_t last_second = 0;
@@ -68,6 +77,8 @@ void Worker::Run() {
       pipeline_.RetryHeld(snapshot, now);
     }
     generation = snapshot.generation;
+    pipeline_.SetSuperFrameSender(use_segmenter_.load(std::memory_order_relaxed) ? segmenter_.get()
+                                                                                 : nullptr);
     if (now != last_second || ring_.losing()) CountLosses();
     last_second = now;
     if (ReceiveBatch(snapshot, now) != 0) continue;

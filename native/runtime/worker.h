@@ -2,11 +2,13 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <string>
 #include <thread>
 
 #include "forward/pipeline.h"
 #include "io/event_fd.h"
+#include "io/kernel_segmenter.h"
 #include "io/packet_socket.h"
 #include "io/rx_ring.h"
 #include "io/transmitter.h"
@@ -21,7 +23,8 @@ struct WorkerOptions {
   io::Interface receive_on;
   io::Interface send_on;
   uint32_t spin_microseconds;
-  size_t reader;  // index on the snapshot board
+  size_t reader;             // index on the snapshot board
+  bool kernel_segmentation;  // encap: super-frames go to the kernel whole
 };
 
 class Worker {
@@ -37,6 +40,10 @@ class Worker {
   void SetFilter(const std::vector<sock_filter>& filter) { receive_.SetFilter(filter); }
   // A new snapshot is there: held frames are tried again. Any thread.
   void Kick() const { kick_.Signal(); }
+  // Steps down to, or up from, segmentation in user space; frames in flight are not touched. Any thread.
+  void UseKernelSegmentation(bool use) { use_segmenter_.store(use, std::memory_order_relaxed); }
+  enum class Segmentation { user_space, kernel, broken };
+  Segmentation segmentation() const;
   void Join();
 
   io::PacketSocket& receive_socket() { return receive_; }
@@ -65,6 +72,8 @@ class Worker {
   io::PacketSocket send_;
   io::RxRing ring_;
   io::Transmitter transmitter_;
+  std::unique_ptr<io::KernelSegmenter> segmenter_;
+  std::atomic<bool> use_segmenter_{false};
   forward::Pipeline pipeline_;
   std::thread thread_;
 };

@@ -67,6 +67,8 @@ export interface NativeDataPlaneOptions {
   /** Workers per direction. */
   workers: number;
   spinMicroseconds: number;
+  /** Encap workers give TCP super-frames to the kernel whole (rung "segment"); start() throws if that fails. */
+  kernelSegmentation?: boolean;
   onEvents: (events: NativeEvent[]) => void;
 }
 
@@ -93,6 +95,10 @@ export interface NativeDataPlane {
   sweepBindings(): number;
   /** Bindings in use, for `flows`. */
   readBindings(): NativeBinding[];
+  /** Steps down to segmentation in user space (false), or up again; nothing is lost. */
+  useKernelSegmentation(use: boolean): void;
+  /** "broken": the kernel's part stopped working; the workers segment in user space by themselves. */
+  segmentation(): 'user-space' | 'kernel' | 'broken';
   /** Stops and joins the threads, unmaps, closes. Synchronous, bounded, idempotent. */
   close(): void;
 }
@@ -183,6 +189,11 @@ export interface NativeAddon {
   Pipeline: new () => NativePipeline;
   Netlink: new () => NativeNetlink;
   Nftables: new () => NativeNftables;
+  /** Offload features of an interface by their ethtool names ("tx-tcp-segmentation"). */
+  readFeatures(interfaceName: string): Record<string, { active: boolean; changeable: boolean }>;
+  setFeatures(interfaceName: string, wanted: Record<string, boolean>): void;
+  /** Sends a test super-frame through private taps and compares: undefined = it works, else why not. */
+  probeKernelSegmentation(): string | undefined;
   /** Names in the order of the values; drop reasons are among them as "drop_<reason>". */
   counterNames: string[];
   peerCounterNames: string[];

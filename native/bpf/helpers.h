@@ -1,0 +1,23 @@
+/* What the programs in this folder use of the kernel's BPF interface (linux/bpf.h); no libbpf is needed. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#define SECTION(name) __attribute__((section(name), used))
+
+static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
+static long (*const bpf_skb_store_bytes)(void *skb, __u32 offset, const void *from, __u32 length,
+                                         __u64 flags) = (void *)BPF_FUNC_skb_store_bytes;
+static long (*const bpf_redirect)(__u32 ifindex, __u64 flags) = (void *)BPF_FUNC_redirect;
+static long (*const bpf_skb_change_head)(void *skb, __u32 length,
+                                         __u64 flags) = (void *)BPF_FUNC_skb_change_head;
+
+/* A map that the loader creates; the ELF symbol's name says which one it is. */
+struct map_definition {
+  __u32 type;
+  __u32 key_size;
+  __u32 value_size;
+  __u32 max_entries;
+  __u32 flags;
+};

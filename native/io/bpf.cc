@@ -1,0 +1,115 @@
+#include "io/bpf.h"
+
+#include <linux/bpf.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "io/system_error.h"
+
+namespace vpc_conn::io {
+
+namespace {
+
+constexpr uint32_t kTcxIngress = 46;  // BPF_TCX_INGRESS; older headers lack it
+constexpr char kLicense[] = "Dual MIT/GPL";
+// BPF_LINK_CREATE's attributes, as far as they are used here.
+struct LinkAttributes {
+  uint32_t program;
+  uint32_t ifindex;
+  uint32_t attach_type;
+  uint32_t flags;
+  uint64_t rest[6];
+};
+
+int Bpf(int command, void* attributes, size_t size) {
+  return static_cast<int>(syscall(SYS_bpf, command, attributes, size));
+}
+
+void CopyName(char* to, std::string_view name) {
+  std::memcpy(to, name.data(), std::min<size_t>(name.size(), BPF_OBJ_NAME_LEN - 1));
+}
+
+std::string LastLine(const std::vector<char>& log) {
+  std::string text(log.data());
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  const size_t at = text.rfind("\nprocessed");
+  if (at != std::string::npos) text.resize(at);
+  const size_t line = text.rfind('\n');
+  return line == std::string::npos ? text : text.substr(line + 1);
+}
+
+}  // namespace
+
+UniqueFd CreateBpfMap(const bpf::MapDefinition& definition, std::string_view name) {
+  bpf_attr attributes{};
+  attributes.map_type = definition.type;
+  attributes.key_size = definition.key_size;
+  attributes.value_size = definition.value_size;
+  attributes.max_entries = definition.max_entries;
+  attributes.map_flags = definition.flags;
+  CopyName(attributes.map_name, name);
+  UniqueFd fd(Bpf(BPF_MAP_CREATE, &attributes, sizeof attributes));
+  if (!fd.valid()) throw SystemError(errno, "bpf(BPF_MAP_CREATE)");
+  return fd;
+}
+
+UniqueFd LoadBpfProgram(BpfProgramType type, std::string_view name, std::span<const uint64_t> code,
+                        std::span<const bpf::MapUse> uses, const std::map<std::string_view, int>& maps) {
+  std::vector<uint64_t> instructions(code.begin(), code.end());
+  for (const bpf::MapUse& use : uses) {
+    // A 64-bit immediate load whose source register says "map descriptor".
+    bpf_insn load;
+    std::memcpy(&load, &instructions[use.instruction], sizeof load);
+    load.src_reg = BPF_PSEUDO_MAP_FD;
+    load.imm = maps.at(use.map);
+    std::memcpy(&instructions[use.instruction], &load, sizeof load);
+  }
+  std::vector<char> log(64 * 1024);
+  bpf_attr attributes{};
+  attributes.prog_type = type == BpfProgramType::tc ? BPF_PROG_TYPE_SCHED_CLS : BPF_PROG_TYPE_XDP;
+  attributes.insns = reinterpret_cast<uint64_t>(instructions.data());
+  attributes.insn_cnt = static_cast<uint32_t>(instructions.size());
+  attributes.license = reinterpret_cast<uint64_t>(kLicense);
+  CopyName(attributes.prog_name, name);
+  UniqueFd fd(Bpf(BPF_PROG_LOAD, &attributes, sizeof attributes));
+  if (fd.valid()) return fd;
+  // Again with the verifier's log, to say why.
+  const int error = errno;
+  attributes.log_buf = reinterpret_cast<uint64_t>(log.data());
+  attributes.log_size = static_cast<uint32_t>(log.size());
+  attributes.log_level = 1;
+  fd = UniqueFd(Bpf(BPF_PROG_LOAD, &attributes, sizeof attributes));
+  if (fd.valid()) return fd;
+  const std::string line = LastLine(log);
+  throw SystemError(error,
+                    "bpf(BPF_PROG_LOAD " + std::string(name) + ")" + (line.empty() ? "" : ": " + line));
+}
+
+UniqueFd LinkTcIngress(const UniqueFd& program, int ifindex, const std::string& interface) {
+  LinkAttributes attributes{};
+  attributes.program = static_cast<uint32_t>(program.get());
+  attributes.ifindex = static_cast<uint32_t>(ifindex);
+  attributes.attach_type = kTcxIngress;
+  UniqueFd fd(Bpf(BPF_LINK_CREATE, &attributes, sizeof attributes));
+  if (!fd.valid()) throw SystemError(errno, "bpf(BPF_LINK_CREATE)", interface);
+  return fd;
+}
+
+MappedBpfArray::MappedBpfArray(const UniqueFd& map, size_t bytes) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  bytes_ = (bytes + page - 1) / page * page;
+  void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, map.get(), 0);
+  if (memory == MAP_FAILED) throw SystemError(errno, "mmap(bpf map)");
+  memory_ = memory;
+}
+
+MappedBpfArray::~MappedBpfArray() {
+  munmap(memory_, bytes_);
+}
+
+}  // namespace vpc_conn::io

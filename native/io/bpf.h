@@ -1,0 +1,41 @@
+// The bpf() system call: maps, programs and links that vanish with their file descriptors. Linux only.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "bpf/program.h"
+#include "io/unique_fd.h"
+
+namespace vpc_conn::io {
+
+// Throws SystemError.
+UniqueFd CreateBpfMap(const bpf::MapDefinition& definition, std::string_view name);
+
+enum class BpfProgramType { tc, xdp };
+// Fills the maps' descriptors in by name and loads. Throws SystemError, with the verifier's last line.
+UniqueFd LoadBpfProgram(BpfProgramType type, std::string_view name, std::span<const uint64_t> code,
+                        std::span<const bpf::MapUse> uses, const std::map<std::string_view, int>& maps);
+
+// Links a tc program to an interface's ingress (TCX, Linux 6.6). The link lives as long as the descriptor.
+UniqueFd LinkTcIngress(const UniqueFd& program, int ifindex, const std::string& interface);
+
+// An array map's values as memory (BPF_F_MMAPABLE).
+class MappedBpfArray {
+ public:
+  // `bytes`: of all values. The mapping outlives the descriptor.
+  MappedBpfArray(const UniqueFd& map, size_t bytes);
+  ~MappedBpfArray();
+  MappedBpfArray(const MappedBpfArray&) = delete;
+  MappedBpfArray& operator=(const MappedBpfArray&) = delete;
+  void* data() const { return memory_; }
+
+ private:
+  void* memory_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+}  // namespace vpc_conn::io
