@@ -30,6 +30,7 @@ const VARIANT_TESTS = ['tcp1', 'tcp4', 'tcp1-reverse', 'udp64', 'rtt', 'idle'];
 const QUICK_TESTS = ['tcp1', 'tcp4', 'tcp1-reverse', 'udp64', 'udp64-lossless', 'rtt', 'idle'];
 /** auto only has to show that it picks the best rung. */
 const AUTO_TESTS = ['tcp1', 'rtt'];
+const PEER_TESTS = ['tcp1', 'tcp4', 'tcp1-reverse', 'udp64', 'rtt', 'rtt-tcp', 'idle'];
 
 export interface Case {
   variant: Variant;
@@ -58,7 +59,7 @@ export function plan({ quick, peers, only }: Choice): Case[] {
     for (const test of tests) {
       for (const contender of [...contenders(), ...peers]) {
         if (contender.skips?.(variant)) continue;
-        if (contender.kind === 'peer' && variant !== BASE) continue;
+        if (contender.kind === 'peer' && (variant !== BASE || !PEER_TESTS.includes(test.name))) continue;
         if (contender.name === 'auto' && (quick || variant !== BASE || !AUTO_TESTS.includes(test.name)))
           continue;
         if (test.name === 'idle' && contender.kind === 'reference') continue;

@@ -92,6 +92,7 @@ export class BenchLab {
   readonly directory: string;
   private readonly anchors = new Map<Node, LabProcess>();
   private readonly processes = new Set<LabProcess>();
+  private readonly closers: (() => void)[] = [];
   private closed = false;
 
   private constructor(variant: Variant, addressing: Addressing) {
@@ -148,6 +149,11 @@ export class BenchLab {
     return waitFor(condition, { what, timeoutMs });
   }
 
+  /** For what lies outside the lab's namespaces and directory. Called once, after its processes have ended. */
+  onClose(clean: () => void): void {
+    this.closers.push(clean);
+  }
+
   address(node: Node): string {
     const { a1, b1, gwA, gwB } = this.addressing;
     return { a1, b1, 'gw-a': gwA, 'gw-b': gwB }[node];
@@ -195,6 +201,7 @@ export class BenchLab {
     for (const process of ending) process.kill('SIGKILL');
     await Promise.all(ending.map(({ exited }) => exited));
     removeLab(this.id);
+    for (const clean of this.closers) clean();
   }
 
   private async build(): Promise<void> {

@@ -1,17 +1,21 @@
 /** The report as Markdown; the terminal gets its short form. */
 import { duration, figure, table, withSpread } from './format.js';
 import { type Results, type Row, summarize } from './results.js';
+import { spread } from './statistics.js';
 import { judge } from './targets.js';
 
-export function targetTable(results: Results): string {
-  const rows = judge(results).map(({ title, rung, better, target, ratio, verdict }) => [
+/** Every target, or only those that this run can tell something about. */
+export function targetTable(results: Results, { all = false } = {}): string {
+  const judged = judge(results).filter(({ verdict }) => all || verdict !== 'not measured');
+  if (judged.length === 0) return 'This run measured nothing that has a target.';
+  const rows = judged.map(({ title, rung, better, target, ratio, verdict }) => [
     title,
     rung,
     `${better === 'higher' ? '>=' : '<='} ${target}`,
     withSpread(ratio) || '-',
     verdict,
   ]);
-  return table(['target (ratio to vxlan)', 'rung', 'wanted', 'measured', ''], rows);
+  return table(['target (ratio to vxlan)', 'rung', 'wanted', 'measured', 'verdict'], rows);
 }
 
 /** The main metrics of a variant: one row each, one column for each contender: value and ratio to vxlan. */
@@ -55,7 +59,7 @@ export function detailTable(rows: readonly Row[]): string {
 export function microTable(results: Results): string {
   return table(
     ['code', 'ns per frame (min..max)'],
-    results.micro.map(({ title, nanoseconds }) => [title, withSpread(nanoseconds)]),
+    results.micro.map(({ title, values }) => [title, withSpread(spread(values))]),
   );
 }
 
@@ -66,9 +70,9 @@ export function markdown(results: Results, charts: readonly { title: string; fil
     `${results.started}, version ${results.version}, ${duration(results.seconds)} long.`,
     table(['machine', ''], Object.entries(results.machine)),
   ];
-  if (results.busyBefore > 0.05) parts.push(`**${busySentence(results.busyBefore)}**`);
+  if (results.busyBefore > BUSY) parts.push(`**${busySentence(results.busyBefore)}**`);
   if (results.samples.length > 0) {
-    parts.push('## Targets', targetTable(results));
+    parts.push('## Targets', targetTable(results, { all: true }));
     parts.push(...charts.map(({ title, file }) => `![${title}](${file})`));
     parts.push(
       '## Contenders',
@@ -88,6 +92,9 @@ export function markdown(results: Results, charts: readonly { title: string; fil
     parts.push('## What did not run', results.notes.map((note) => `- ${note}`).join('\n'));
   return `${parts.join('\n\n')}\n`;
 }
+
+/** Share of the machine that somebody else uses; more than this is said. */
+export const BUSY = 0.05;
 
 export function busySentence(share: number): string {
   return (

@@ -20,7 +20,8 @@ export interface Named {
 export interface MicroResult {
   name: string;
   title: string;
-  nanoseconds: Spread;
+  /** Nanoseconds, round by round. */
+  values: number[];
 }
 
 export interface Results {

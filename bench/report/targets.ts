@@ -1,5 +1,5 @@
 /** What each rung has to reach, as a ratio to the kernel VXLAN recipe of the same round. */
-import { type Results, ratiosOf } from './results.js';
+import { type Results, ratiosOf, valuesOf } from './results.js';
 import { type Spread, spread } from './statistics.js';
 
 interface Target {
@@ -74,8 +74,34 @@ export interface Judgement {
   verdict: 'stretch reached' | 'reached' | 'missed' | 'not measured';
 }
 
+/** The fastest rung has to be so many times as fast as the fastest other tunnel in user space, 1 flow. */
+const TO_BEST_PEER = 2.5;
+
+type Judged = Pick<Results, 'samples' | 'contenders'>;
+
 /** Medians decide, on the base variant. */
-export function judge(results: Pick<Results, 'samples'>, variant = 'base'): Judgement[] {
+export function judge(results: Judged, variant = 'base'): Judgement[] {
+  return [...judgeRungs(results, variant), judgePeers(results, variant)];
+}
+
+function judgePeers(results: Judged, variant: string): Judgement {
+  const best = new Map<number, number>();
+  for (const { name } of results.contenders.filter(({ kind }) => kind === 'peer')) {
+    for (const [round, value] of valuesOf(results, variant, name, 'tcp1')) {
+      best.set(round, Math.max(best.get(round) ?? 0, value));
+    }
+  }
+  const ratios = [...valuesOf(results, variant, 'full', 'tcp1')].flatMap(([round, value]) => {
+    const other = best.get(round);
+    return other ? [value / other] : [];
+  });
+  const ratio = spread(ratios);
+  const verdict = ratio === undefined ? 'not measured' : ratio.median >= TO_BEST_PEER ? 'reached' : 'missed';
+  const title = 'TCP 1 flow, to the fastest other user-space tunnel';
+  return { title, rung: 'full', better: 'higher', target: TO_BEST_PEER, ratio, verdict };
+}
+
+function judgeRungs(results: Judged, variant: string): Judgement[] {
   return TARGETS.flatMap(({ metric, title, better, stretch, ...rungs }) =>
     TARGET_RUNGS.map((rung): Judgement => {
       const ratio = spread(ratiosOf(results, variant, rung, 'vxlan', metric));
