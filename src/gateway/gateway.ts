@@ -179,9 +179,15 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   }
 
   stats(): StatsResult {
-    const { dataPlane } = this.#running();
+    const { dataPlane, neighbors } = this.#running();
     const bindings = this.#sweepBindings(dataPlane);
-    return statsOf(dataPlane.counters(), dataPlane.peerCounters(), dataPlane.dropReasons, bindings);
+    return statsOf(
+      dataPlane.counters(),
+      dataPlane.peerCounters(),
+      dataPlane.dropReasons,
+      bindings,
+      neighbors.counters(),
+    );
   }
 
   neighbors(): NeighborRow[] {

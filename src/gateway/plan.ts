@@ -59,7 +59,7 @@ export interface Plan {
   readonly underlay: PlannedInterface;
   /** On-link on the overlay, whatever the kernel's routes say. */
   readonly overlaySubnets: readonly Prefix[];
-  /** Every IPv4 address of this machine. */
+  /** Every IPv4 address of this machine but the loopback ones. */
   readonly ownAddresses: readonly string[];
   /** Threads per direction. */
   readonly workers: number;
@@ -116,7 +116,10 @@ export function makePlan(settings: Settings, machine: Machine, previous?: Plan):
     overlay,
     underlay,
     overlaySubnets: subnets,
-    ownAddresses: machine.addresses.filter((held) => held.family === 4).map((held) => held.address),
+    ownAddresses: machine.addresses
+      // Every machine has the loopback addresses: another one that speaks of them takes none of ours.
+      .filter((held) => held.family === 4 && !held.address.startsWith('127.'))
+      .map((held) => held.address),
     workers: workersFor(settings.dataplane.workers),
     peers,
     table: {

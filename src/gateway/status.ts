@@ -1,6 +1,7 @@
 /** What a running gateway tells about itself: pure functions of the plan, the neighbors and the counters. */
 import type { FlowRow, NeighborRow, PeerState, StatsResult, StatusResult } from '../control/protocol.js';
 import type { Binding, DropReason, PeerCounters, WorkerCounters } from '../dataplane/port.js';
+import type { NeighborCounters } from '../neighbor/neighbors.js';
 import type { Plan, PlannedPeer } from './plan.js';
 
 /** A peer that was not heard for this long is silent, seconds. There are no keepalives to be missed yet. */
@@ -114,11 +115,13 @@ export function statsOf(
   peers: readonly PeerCounters[],
   dropReasons: readonly DropReason[],
   bindings: number,
+  neighbors: NeighborCounters,
 ): StatsResult {
   const totals: Record<string, number> = {};
   for (const { values } of workers) {
     for (const [name, value] of Object.entries(values)) totals[name] = (totals[name] ?? 0) + Number(value);
   }
+  for (const [name, value] of Object.entries(neighbors)) totals[`arp_${snakeCase(name)}`] = value;
   const drops = Object.entries(totals)
     .filter(([name, count]) => name.startsWith('drop_') && count > 0)
     .map(([name, count]) => {
@@ -134,6 +137,10 @@ export function statsOf(
     peers: peers.map(({ peer, values }) => ({ peer, values: amounts(values) })),
     bindings,
   };
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 export function flowsOf(plan: Plan, bindings: readonly Binding[]): FlowRow[] {
