@@ -83,8 +83,8 @@ inline uint32_t TcpHeaderLength(const Packet& packet) {
   return (packet.l4[wire::kTcpDataOffset] >> 4) * 4u;
 }
 
-// A frame to a group MAC is for nobody to forward, even if its packet is for one host (RFC 1812 section 5.3.4,
-// RFC 1122 section 3.3.6). nullopt: fine.
+// A frame to a group MAC is for nobody to forward, even if its packet is for one host (RFC 1812 section
+// 5.3.4, RFC 1122 section 3.3.6). nullopt: fine.
 inline std::optional<DropReason> UnforwardableMac(const uint8_t* ethernet) {
   if ((ethernet[0] & 1) == 0) return std::nullopt;
   const bool all_ones = wire::MacToInteger(ethernet) == 0xffffffffffff;
