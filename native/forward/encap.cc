@@ -256,9 +256,12 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
   // From here on the frame goes out, and may be changed.
   context.MarkUsed(outer.neighbor_slot);
   const uint32_t inner_length = wire::kEthernetHeader + packet.total_length;
-  if (!super_frame && (frame.virtio.flags & wire::kVirtioNeedsChecksum) != 0 &&
-      !CompleteChecksum(frame.data, inner_length, frame.virtio.csum_start, frame.virtio.csum_offset)) {
-    return Verdict::Drop(DropReason::malformed_l4);
+  if (!super_frame && (frame.virtio.flags & wire::kVirtioNeedsChecksum) != 0) {
+    if (packet.protocol == wire::kProtocolSctp) return Verdict::Drop(DropReason::unsupported_gso);  // CRC32c
+    if (!PartialChecksumInPlace(packet, frame.data, frame.virtio.csum_start, frame.virtio.csum_offset) ||
+        !CompleteChecksum(frame.data, inner_length, frame.virtio.csum_start, frame.virtio.csum_offset)) {
+      return Verdict::Drop(DropReason::malformed_l4);
+    }
   }
   TouchBinding(packet, route, context);
   if (const auto reason = Rewrite(packet, route, super_frame)) return Verdict::Drop(*reason);

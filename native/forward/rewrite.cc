@@ -101,6 +101,17 @@ bool ClampMss(Packet& packet, uint16_t maximum) {
   return false;
 }
 
+bool PartialChecksumInPlace(const Packet& packet, const uint8_t* frame, uint32_t csum_start,
+                            uint32_t csum_offset) {
+  const auto l4 = static_cast<uint32_t>(packet.l4 - frame);
+  if (!packet.HasL4Header()) return csum_start >= l4;
+  const bool tcp = packet.protocol == wire::kProtocolTcp;
+  if (csum_start == l4 && (tcp || packet.protocol == wire::kProtocolUdp)) {
+    return csum_offset == (tcp ? wire::kTcpChecksumOffset : wire::kUdpChecksumOffset);
+  }
+  return csum_start >= l4 + (tcp ? TcpHeaderLength(packet) : L4HeaderLength(packet.protocol));
+}
+
 bool CompleteChecksum(uint8_t* frame, uint32_t length, uint32_t csum_start, uint32_t csum_offset) {
   if (csum_start >= length || csum_offset + 2 > length - csum_start) return false;
   uint8_t* field = frame + csum_start + csum_offset;

@@ -27,6 +27,12 @@ void SetIcmpId(Packet& packet, uint16_t id);
 // Lowers the MSS option of a SYN or SYN-ACK to `maximum`; never raises nor adds one. True: it was lowered.
 bool ClampMss(Packet& packet, uint16_t maximum);
 
+// Whether a partial checksum lies where one can: in the packet's own TCP or UDP field, or behind the L4
+// header (in a packet that this one carries). The sender of a frame, if it sits behind a virtio device,
+// chooses these numbers; completed blindly, they overwrite lengths that were checked already.
+bool PartialChecksumInPlace(const Packet& packet, const uint8_t* frame, uint32_t csum_start,
+                            uint32_t csum_offset);
+
 // Completes a partial L4 checksum (VIRTIO_NET_HDR_F_NEEDS_CSUM: the field holds the pseudo-header sum).
 // `frame` is `length` bytes; csum_start and csum_offset count from its start. False: they point outside.
 bool CompleteChecksum(uint8_t* frame, uint32_t length, uint32_t csum_start, uint32_t csum_offset);

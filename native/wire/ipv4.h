@@ -25,6 +25,7 @@ inline constexpr uint8_t kProtocolIcmp = 1;
 inline constexpr uint8_t kProtocolTcp = 6;
 inline constexpr uint8_t kProtocolUdp = 17;
 inline constexpr uint8_t kProtocolEtherIp = 97;
+inline constexpr uint8_t kProtocolSctp = 132;
 inline constexpr uint16_t kDontFragment = 0x4000;
 inline constexpr uint16_t kMoreFragments = 0x2000;
 inline constexpr uint16_t kFragmentOffset = 0x1fff;
