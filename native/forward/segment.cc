@@ -54,7 +54,8 @@ uint32_t SegmentTcp(const Packet& packet, const Encapsulation& encapsulation, ui
   auto id = static_cast<uint16_t>(wire::LoadBe16(packet.ip + wire::kIpv4IdOffset) + from / segment_size);
   uint32_t count = 0;
 
-  for (uint32_t offset = from; offset < payload_length; offset += segment_size) {
+  uint32_t offset = from;
+  do {  // a packet that is called a super-frame and has no payload is one segment, too
     const uint32_t length = std::min(segment_size, payload_length - offset);
     const bool first = offset == 0;
     const bool last = offset + length == payload_length;
@@ -76,7 +77,8 @@ uint32_t SegmentTcp(const Packet& packet, const Encapsulation& encapsulation, ui
     WriteOuterHeader(head, *encapsulation.outer, wire::kEthernetHeader + headers + length, tos);
     batch.AddSegment(wire::kOuterHeaders + wire::kEthernetHeader + headers, payload + offset, length);
     count++;
-  }
+    offset += segment_size;
+  } while (offset < payload_length);
   return count;
 }
 
@@ -123,7 +125,8 @@ uint32_t SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, ui
   uint16_t id = wire::LoadBe16(packet.ip + wire::kIpv4IdOffset);
   uint32_t count = 0;
 
-  for (uint32_t offset = 0; offset < payload_length; offset += segment_size) {
+  uint32_t offset = 0;
+  do {
     const uint32_t length = std::min(segment_size, payload_length - offset);
     const auto udp_length = static_cast<uint16_t>(wire::kUdpHeader + length);
     uint8_t* head = batch.Head();
@@ -141,7 +144,8 @@ uint32_t SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, ui
     WriteOuterHeader(head, *encapsulation.outer, wire::kEthernetHeader + headers + length, tos);
     batch.AddSegment(wire::kOuterHeaders + wire::kEthernetHeader + headers, payload + offset, length);
     count++;
-  }
+    offset += segment_size;
+  } while (offset < payload_length);
   return count;
 }
 
