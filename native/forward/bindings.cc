@@ -80,11 +80,12 @@ std::optional<uint16_t> Bindings::Choose(NatProtocol protocol, uint16_t wanted, 
   }
   // Full. Connections that both ends have closed may go before their time; live ones may not.
   uint32_t oldest = kPorts;
-  uint32_t oldest_idle = 0;
+  int32_t oldest_idle = 0;
   for (uint32_t port = first_port_; port <= last_port_; port++) {
     const Slot& slot = table.slots[port];
     if (StateOf(protocol, slot) != State::closing) continue;
-    const uint32_t idle = now - slot.used.load(std::memory_order_relaxed);
+    // A worker's clock may be a batch ahead of ours: not idle then.
+    const auto idle = static_cast<int32_t>(now - slot.used.load(std::memory_order_relaxed));
     if (oldest == kPorts || idle > oldest_idle) {
       oldest = port;
       oldest_idle = idle;
@@ -104,9 +105,11 @@ void Bindings::Claim(Protocol& table, uint16_t port, uint64_t far, uint32_t now)
   if (table.index_used >= kIndexSize / 4 * 3) RebuildIndex(table);
   for (uint32_t i = MixHash(far) & (kIndexSize - 1);; i = (i + 1) & (kIndexSize - 1)) {
     const uint32_t cell = table.index[i].load(std::memory_order_relaxed);
+    // Left over from an earlier life of this port, and already where a probe for `far` comes by.
+    if (cell == uint32_t{port} + 1) return;
     // A dead cell on the way is taken over; its own endpoint is gone, probes beyond it go on.
-    const bool dead = cell != 0 && cell != uint32_t{port} + 1 &&
-                      table.slots[cell - 1].far.load(std::memory_order_relaxed) == kFree;
+    const bool dead =
+        cell != 0 && table.slots[cell - 1].far.load(std::memory_order_relaxed) == kFree;
     if (cell == 0 || dead) {
       if (cell == 0) table.index_used++;
       table.index[i].store(uint32_t{port} + 1, std::memory_order_release);
@@ -143,13 +146,17 @@ void Bindings::Touch(NatProtocol protocol, uint16_t port, uint32_t now) {
 void Bindings::TouchTcp(uint16_t port, uint8_t tcp_flags, bool from_far, uint32_t now) {
   Touch(NatProtocol::tcp, port, now);
   Slot& slot = at(NatProtocol::tcp).slots[port];
+  uint8_t seen = 0;
+  if ((tcp_flags & wire::kTcpAck) != 0) seen |= from_far ? kAckFar : kAckLocal;
+  if ((tcp_flags & wire::kTcpFin) != 0) seen |= from_far ? kFinFar : kFinLocal;
+  if ((tcp_flags & wire::kTcpRst) != 0) seen |= kReset;
   const uint8_t before = slot.tcp.load(std::memory_order_relaxed);
-  uint8_t after = before;
-  if ((tcp_flags & wire::kTcpSyn) != 0 && from_far) after = 0;  // a new connection on the same port
-  if ((tcp_flags & wire::kTcpAck) != 0) after |= from_far ? kAckFar : kAckLocal;
-  if ((tcp_flags & wire::kTcpFin) != 0) after |= from_far ? kFinFar : kFinLocal;
-  if ((tcp_flags & wire::kTcpRst) != 0) after |= kReset;
-  if (after != before) slot.tcp.store(after, std::memory_order_relaxed);
+  if ((tcp_flags & wire::kTcpSyn) != 0 && from_far) {
+    if (before != seen) slot.tcp.store(seen, std::memory_order_relaxed);  // a new connection on the same port
+  } else if ((before | seen) != before) {
+    // Both directions' workers write: neither may undo what the other has seen.
+    slot.tcp.fetch_or(seen, std::memory_order_relaxed);
+  }
 }
 
 Bindings::State Bindings::StateOf(NatProtocol protocol, const Slot& slot) {
