@@ -103,7 +103,10 @@ bool RxRing::ReadLarge(forward::ReceivedFrame& frame) {
   msghdr message{};
   message.msg_iov = pieces;
   message.msg_iovlen = 2;
-  const ssize_t got = recvmsg(socket_.fd(), &message, MSG_DONTWAIT | MSG_TRUNC);
+  ssize_t got = recvmsg(socket_.fd(), &message, MSG_DONTWAIT | MSG_TRUNC);
+  // An error that waited (the interface went down) is told once, before the frames behind it. Left unread,
+  // this one would be taken for the next, and keep poll() from sleeping ever after.
+  if (got < 0 && errno != EAGAIN) got = recvmsg(socket_.fd(), &message, MSG_DONTWAIT | MSG_TRUNC);
   if (got < static_cast<ssize_t>(sizeof frame.virtio)) return false;
   frame.data = large_.get() + forward::kHeadroom;
   frame.wire_length = static_cast<uint32_t>(got - static_cast<ssize_t>(sizeof frame.virtio));
