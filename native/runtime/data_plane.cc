@@ -74,6 +74,7 @@ void DataPlane::Start() {
     StartWorkers();
   } catch (...) {
     Close();
+    stop_.Drain();  // another Start may work
     throw;
   }
 }
