@@ -26,9 +26,10 @@ std::optional<std::vector<uint16_t>> PeerIds::Assign(std::span<forward::Peer> pe
       peer.id = known->second;
       continue;
     }
-    const auto free = std::find(taken.begin(), taken.end(), false);
-    *free = true;
-    peer.id = static_cast<uint16_t>(free - taken.begin());
+    while (taken[next_ % forward::kMaxPeers]) next_++;
+    peer.id = static_cast<uint16_t>(next_ % forward::kMaxPeers);
+    taken[peer.id] = true;
+    next_++;
     ids_.emplace(pair_of(peer), peer.id);
   }
   return gone;

@@ -19,6 +19,8 @@ class PeerIds {
 
  private:
   std::map<uint64_t, uint16_t> ids_;  // local << 32 | remote
+  // Counters and learned MACs are kept by id: one that is given back is used again as late as can be.
+  uint32_t next_ = 0;
 };
 
 }  // namespace vpc_conn::runtime
