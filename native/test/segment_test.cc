@@ -1,0 +1,190 @@
+#include "forward/segment.h"
+
+#include <doctest/doctest.h>
+
+#include <memory>
+
+#include "packets.h"
+
+namespace vpc_conn::forward {
+
+using test::Bytes;
+
+namespace {
+
+class Collector : public Flusher {
+ public:
+  void Flush(OutBatch& batch) override {
+    for (uint32_t i = 0; i < batch.count(); i++) {
+      Bytes frame;
+      for (uint32_t piece = 0; piece < batch.piece_count(i); piece++) {
+        const auto* start = static_cast<const uint8_t*>(batch.pieces(i)[piece].base);
+        frame.insert(frame.end(), start, start + batch.pieces(i)[piece].length);
+      }
+      REQUIRE(frame.size() == batch.length(i) + sizeof(wire::VirtioNetHeader));
+      for (size_t at = 0; at < sizeof(wire::VirtioNetHeader); at++) REQUIRE(frame[at] == 0);
+      frames.emplace_back(frame.begin() + sizeof(wire::VirtioNetHeader), frame.end());
+    }
+    flushes++;
+    batch.Clear();
+  }
+  std::vector<Bytes> frames;
+  int flushes = 0;
+};
+
+OuterHeader MakeOuter() {
+  TableContents contents;
+  contents.underlay_mac = {2, 0, 0, 0, 0, 1};
+  contents.peers = {{.local_address = 0xc6120001, .address = 0xc6120002}};
+  auto table = std::make_shared<const ForwardingTable>(contents);
+  const auto snapshot =
+      BuildSnapshot(1, table, {{kScopeUnderlay, 0xc6120002, {.mac = 0x020000000002, .slot = 1}}});
+  return snapshot->outer.front();
+}
+
+constexpr uint8_t kInnerEthernet[14] = {2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 4, 8, 0};
+
+// Outer headers, byte by byte as RFC 791 and RFC 3378 have them; returns the inner packet.
+Bytes CheckOuter(const Bytes& frame, uint8_t tos) {
+  const std::span<const uint8_t> bytes(frame);
+  REQUIRE(frame.size() > 50);
+  REQUIRE(Bytes(frame.begin(), frame.begin() + 14) == Bytes{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0});
+  const auto outer = bytes.subspan(14, 20);
+  REQUIRE(outer[0] == 0x45);
+  REQUIRE(outer[1] == tos);
+  REQUIRE(test::Get16(outer, 2) == frame.size() - 14);
+  REQUIRE(test::Get16(outer, 6) == wire::kDontFragment);
+  REQUIRE(outer[8] == 64);
+  REQUIRE(outer[9] == 97);
+  REQUIRE(test::Get32(outer, 12) == 0xc6120001);
+  REQUIRE(test::Get32(outer, 16) == 0xc6120002);
+  REQUIRE(test::HeaderSumRight(outer));
+  REQUIRE(test::Get16(bytes, 34) == 0x3000);
+  REQUIRE(std::equal(kInnerEthernet, kInnerEthernet + 14, frame.begin() + 36));
+  return {frame.begin() + 50, frame.end()};
+}
+
+// One segment, made the slow way: cut, every field set, sealed.
+Bytes ReferenceSegment(const Bytes& super, uint32_t index, uint32_t size, bool tcp) {
+  const uint32_t header = test::HeaderLengthOf(super);
+  const uint32_t l4 = tcp ? (super[header + 12] >> 4) * 4u : 8;
+  const auto payload = static_cast<uint32_t>(super.size()) - header - l4;
+  const uint32_t offset = index * size;
+  const uint32_t length = std::min(size, payload - offset);
+  Bytes ip(super.begin(), super.begin() + header + l4);
+  ip.insert(ip.end(), super.begin() + header + l4 + offset, super.begin() + header + l4 + offset + length);
+  test::Put16(ip, 2, static_cast<uint32_t>(ip.size()));
+  test::Put16(ip, 4, (test::Get16(super, 4) + index) & 0xffff);
+  if (tcp) {
+    test::Put32(ip, header + 4, test::Get32(super, header + 4) + offset);
+    if (index != 0) ip[header + 13] &= 0x7f;
+    if (offset + length != payload) ip[header + 13] &= 0xf6;
+  } else {
+    test::Put16(ip, header + 4, 8 + length);
+  }
+  test::Seal(ip);
+  return ip;
+}
+
+void CheckAgainstReference(const test::PacketSpec& spec, uint32_t size, std::mt19937& random) {
+  Bytes super = test::MakePacket(spec, random);
+  const bool tcp = spec.protocol == wire::kProtocolTcp;
+  // The super-frame's own checksum is partial or stale: it must not be read.
+  test::Put16(super, 20 + spec.options + test::L4ChecksumOffset(spec.protocol), random() & 0xffff);
+  const OuterHeader outer = MakeOuter();
+  Collector collector;
+  const auto batch = std::make_unique<OutBatch>(collector);
+  const Packet packet = test::Parse(super);
+  const Encapsulation encapsulation{&outer, kInnerEthernet};
+  const uint32_t count =
+      tcp ? SegmentTcp(packet, encapsulation, size, *batch) : SegmentUdp(packet, encapsulation, size, *batch);
+  batch->Flush();
+  REQUIRE(count == collector.frames.size());
+  REQUIRE(count == std::max(1u, (spec.payload + size - 1) / size));
+  for (uint32_t i = 0; i < count; i++) {
+    const Bytes inner = CheckOuter(collector.frames[i], spec.tos);
+    REQUIRE(inner == ReferenceSegment(super, i, size, tcp));
+    REQUIRE(test::HeaderSumRight(inner));
+    REQUIRE(test::L4SumRight(inner));
+  }
+}
+
+test::PacketSpec RandomSuperFrame(uint8_t protocol, std::mt19937& random) {
+  test::PacketSpec spec;
+  spec.protocol = protocol;
+  spec.source = static_cast<uint32_t>(random());
+  spec.destination = static_cast<uint32_t>(random());
+  spec.options = random() % 4 == 0 ? static_cast<uint32_t>(random() % 11) * 4 : 0;
+  spec.tcp_options = static_cast<uint32_t>(random() % 11) * 4;
+  spec.tcp_flags = static_cast<uint8_t>(random());
+  spec.tos = static_cast<uint8_t>(random());
+  spec.id = static_cast<uint16_t>(random() % 2 == 0 ? 0xfffe : random());
+  spec.fragment = static_cast<uint16_t>(random() % 2 == 0 ? wire::kDontFragment : 0);
+  return spec;
+}
+
+}  // namespace
+
+TEST_SUITE("segment") {
+  TEST_CASE("TCP: random sizes, flags, options and odd payloads, against segments made one by one") {
+    std::mt19937 random(1);
+    for (int round = 0; round < 3000; round++) {
+      test::PacketSpec spec = RandomSuperFrame(wire::kProtocolTcp, random);
+      spec.payload = static_cast<uint32_t>(1 + random() % 6000);
+      CheckAgainstReference(spec, static_cast<uint32_t>(1 + random() % 1500 + spec.payload / 300), random);
+    }
+  }
+
+  TEST_CASE("UDP: random sizes, against datagrams made one by one") {
+    std::mt19937 random(2);
+    for (int round = 0; round < 3000; round++) {
+      test::PacketSpec spec = RandomSuperFrame(wire::kProtocolUdp, random);
+      spec.payload = static_cast<uint32_t>(1 + random() % 6000);
+      CheckAgainstReference(spec, static_cast<uint32_t>(1 + random() % 1500 + spec.payload / 300), random);
+    }
+  }
+
+  TEST_CASE("the largest super-frames there are, in more segments than one batch holds") {
+    std::mt19937 random(3);
+    for (const uint8_t protocol : {wire::kProtocolTcp, wire::kProtocolUdp}) {
+      test::PacketSpec spec = RandomSuperFrame(protocol, random);
+      spec.options = 40;
+      spec.tcp_options = 40;
+      spec.payload = 65535 - 60 - 60;
+      CheckAgainstReference(spec, 1424, random);
+      CheckAgainstReference(spec, 536, random);
+    }
+  }
+
+  TEST_CASE("nothing to cut is one segment: a super-frame never vanishes") {
+    std::mt19937 random(4);
+    for (const uint8_t protocol : {wire::kProtocolTcp, wire::kProtocolUdp}) {
+      test::PacketSpec spec = RandomSuperFrame(protocol, random);
+      spec.payload = 0;
+      CheckAgainstReference(spec, 1424, random);
+    }
+  }
+
+  TEST_CASE("a UDP segment whose checksum comes out as zero is sent with ones") {
+    std::mt19937 random(5);
+    test::PacketSpec spec{.protocol = wire::kProtocolUdp, .payload = 4};
+    Bytes super = test::MakePacket(spec, random);
+    // Each half gets the payload that makes its sum all ones.
+    for (const size_t at : {28u, 30u}) {
+      Bytes half(super.begin(), super.begin() + 28);
+      half.resize(30);
+      test::Put16(half, 2, 30);
+      test::Put16(half, 24, 10);
+      test::Put16(half, 26, 0);
+      test::Put16(super, at, static_cast<uint16_t>(~test::L4Sum(half)));
+    }
+    const OuterHeader outer = MakeOuter();
+    Collector collector;
+    const auto batch = std::make_unique<OutBatch>(collector);
+    CHECK(SegmentUdp(test::Parse(super), {&outer, kInnerEthernet}, 2, *batch) == 2);
+    batch->Flush();
+    for (const Bytes& frame : collector.frames) CHECK(test::Get16(frame, 50 + 26) == 0xffff);
+  }
+}
+
+}  // namespace vpc_conn::forward
