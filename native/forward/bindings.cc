@@ -108,8 +108,7 @@ void Bindings::Claim(Protocol& table, uint16_t port, uint64_t far, uint32_t now)
     // Left over from an earlier life of this port, and already where a probe for `far` comes by.
     if (cell == uint32_t{port} + 1) return;
     // A dead cell on the way is taken over; its own endpoint is gone, probes beyond it go on.
-    const bool dead =
-        cell != 0 && table.slots[cell - 1].far.load(std::memory_order_relaxed) == kFree;
+    const bool dead = cell != 0 && table.slots[cell - 1].far.load(std::memory_order_relaxed) == kFree;
     if (cell == 0 || dead) {
       if (cell == 0) table.index_used++;
       table.index[i].store(uint32_t{port} + 1, std::memory_order_release);
