@@ -9,6 +9,7 @@ import { type Effort, FULL, QUICK } from './measure/tests.js';
 import { runMicro } from './micro.js';
 import { type Options, parseOptions, USAGE } from './options.js';
 import { type Case, contenders, estimateSeconds, plan, VARIANTS } from './plan.js';
+import { product } from './product.js';
 import { Progress } from './progress.js';
 import { compareReport, parseResults } from './report/compare.js';
 import { duration } from './report/format.js';
@@ -49,6 +50,7 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     const obstacle = await whyNoLab();
     if (obstacle) throw new VpcConnError('bench-no-lab', `The bench cannot run here. ${obstacle}`);
+    product();
   }
   const results = await measure(options, traffic, effort, progress);
   report(options, results, before);

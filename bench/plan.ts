@@ -52,12 +52,13 @@ export function contenders(): Contender[] {
 /** In the order of variants, then tests, then contenders. */
 export function plan({ quick, peers, only }: Choice): Case[] {
   const cases: Case[] = [];
+  const all = [...contenders(), ...peers];
   for (const variant of quick ? [BASE] : VARIANTS) {
     const tests = TESTS.filter(({ name }) =>
       quick ? QUICK_TESTS.includes(name) : variant === BASE || VARIANT_TESTS.includes(name),
     );
     for (const test of tests) {
-      for (const contender of [...contenders(), ...peers]) {
+      for (const contender of all) {
         if (contender.skips?.(variant)) continue;
         if (contender.kind === 'peer' && (variant !== BASE || !PEER_TESTS.includes(test.name))) continue;
         if (contender.name === 'auto' && (quick || variant !== BASE || !AUTO_TESTS.includes(test.name)))

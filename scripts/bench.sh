@@ -11,7 +11,8 @@ current() {
   [ -e "$product" ] && [ -z "$(find "$@" -newer "$product" -print -quit)" ]
 }
 
-out=build/bench
+# Not in build/, which node-gyp empties.
+out=.cache/bench
 mkdir -p "$out"
 if ! current "$out/datagrams" bench/generator; then
   echo "[bench] building the datagram generator ..."

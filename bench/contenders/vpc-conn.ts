@@ -1,17 +1,15 @@
 /** The product itself, each rung of its ladder. */
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { StatusResult } from '../../src/control/protocol.js';
 import { VpcConnError } from '../../src/errors.js';
 import type { LabProcess } from '../../src/lab/command.js';
 import { type BenchLab, GATEWAYS, type Gateway, UNDERLAY } from '../lab/bench-lab.js';
+import { product } from '../product.js';
 import { type Contender, farHosts } from './contender.js';
 
 export type Rung = 'off' | 'segment' | 'full' | 'auto';
 export const RUNGS: readonly Rung[] = ['off', 'segment', 'full', 'auto'];
-
-/** The bench runs from the checkout's root (scripts/bench.sh). */
-const MAIN = join(process.cwd(), 'dist', 'cli', 'main.js');
 
 /** Thrown when a gateway runs on another rung than it was told to: not an error of the bench. */
 export class OtherRung extends VpcConnError {
@@ -25,9 +23,6 @@ export function vpcConn(rung: Rung): Contender {
     name: rung,
     title: `vpc-conn, ${rung}`,
     kind: 'vpc-conn',
-    async missing() {
-      return existsSync(MAIN) ? false : `${MAIN} does not exist: run "npm run build" first.`;
-    },
     async setUp(lab) {
       const processes = new Map<Gateway, LabProcess>();
       for (const gateway of GATEWAYS) processes.set(gateway, startGateway(lab, gateway, rung));
@@ -79,7 +74,7 @@ function startGateway(lab: BenchLab, gateway: Gateway, rung: Rung): LabProcess {
     log: { format: 'json' },
   };
   writeFileSync(file, JSON.stringify(config));
-  return lab.spawn(gateway, [process.execPath, MAIN, 'run', '-c', file]);
+  return lab.spawn(gateway, [process.execPath, product().main, 'run', '-c', file]);
 }
 
 function socketOf(lab: BenchLab, gateway: Gateway): string {
@@ -95,7 +90,7 @@ interface RungOf {
 async function rungsOf(lab: BenchLab): Promise<RungOf[]> {
   const rungs: RungOf[] = [];
   for (const gateway of GATEWAYS) {
-    const argv = [process.execPath, MAIN, 'status', '--json', '--socket', socketOf(lab, gateway)];
+    const argv = [process.execPath, product().main, 'status', '--json', '--socket', socketOf(lab, gateway)];
     const status = JSON.parse(await lab.must(gateway, argv)) as StatusResult;
     for (const direction of ['encap', 'decap'] as const) {
       rungs.push({ where: `${gateway} ${direction}`, ...status.acceleration[direction] });

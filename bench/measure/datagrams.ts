@@ -1,10 +1,8 @@
 /** UDP between the hosts of a lab, by bench/generator/datagrams. */
-import { join } from 'node:path';
 import { VpcConnError } from '../../src/errors.js';
 import type { BenchLab } from '../lab/bench-lab.js';
+import { product } from '../product.js';
 
-/** The bench runs from the checkout's root; scripts/bench.sh builds it. */
-const GENERATOR = join(process.cwd(), 'build', 'bench', 'datagrams');
 const PORT = '5301';
 
 export interface Trial {
@@ -28,10 +26,11 @@ export async function blast(
 ): Promise<Trial> {
   runs += 1;
   const run = `${runs}`;
-  const receiver = lab.spawn('b1', [GENERATOR, 'receive', lab.address('b1'), PORT, run]);
+  const generator = product().datagrams;
+  const receiver = lab.spawn('b1', [generator, 'receive', lab.address('b1'), PORT, run]);
   try {
     await receiver.until(({ stdout }) => stdout.includes('listening'), 'listening');
-    const argv = [GENERATOR, 'send', lab.address('b1'), PORT, run, sizes.join(','), `${rate}`, `${seconds}`];
+    const argv = [generator, 'send', lab.address('b1'), PORT, run, sizes.join(','), `${rate}`, `${seconds}`];
     const sent = parseReport(await lab.must('a1', argv, { timeoutMs: (seconds + 10) * 1000 }));
     receiver.closeInput();
     const finished = ({ stdout }: { stdout: string }) => stdout.includes('}');

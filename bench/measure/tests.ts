@@ -55,7 +55,6 @@ export interface Metric {
   ratio: boolean;
 }
 
-/** Bytes on the wire per application byte are at least this: less means that they went another way. */
 const GIGABYTE = 1e9;
 
 function metric(
@@ -75,9 +74,17 @@ function cpuMetrics(test: string, title: string): Metric[] {
   ];
 }
 
-function cpuValues(test: string, { machineCpu, gatewayCpu }: Window, bytes: number): Values {
+function cpuValues(
+  test: string,
+  running: Running,
+  { machineCpu, gatewayCpu }: Window,
+  bytes: number,
+): Values {
   const gigabytes = bytes / GIGABYTE;
-  return { [`${test}.cpu`]: machineCpu / gigabytes, [`${test}.gateway-cpu`]: gatewayCpu / gigabytes };
+  const values: Values = { [`${test}.cpu`]: machineCpu / gigabytes };
+  // What has no process of its own works in the kernel: only the whole machine's figure tells.
+  if (running.processes().length > 0) values[`${test}.gateway-cpu`] = gatewayCpu / gigabytes;
+  return values;
 }
 
 function tcp(name: string, title: string, args: readonly string[]): Test {
@@ -96,7 +103,7 @@ function tcp(name: string, title: string, args: readonly string[]): Test {
       checkCarried(window, result.bytes);
       return {
         [name]: result.bitsPerSecond / 1e9,
-        ...cpuValues(name, window, result.bytes),
+        ...cpuValues(name, running, window, result.bytes),
         [`${name}.retransmits`]: (result.retransmits / result.bytes) * GIGABYTE,
       };
     },
