@@ -69,7 +69,7 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
          InstanceMethod<&DataPlane::ReadBindings>("readBindings"),
          InstanceMethod<&DataPlane::UseKernelSegmentation>("useKernelSegmentation"),
          InstanceMethod<&DataPlane::Segmentation>("segmentation"),
-         InstanceMethod<&DataPlane::Close>("close")});
+         InstanceMethod<&DataPlane::StripCounts>("stripCounts"), InstanceMethod<&DataPlane::Close>("close")});
   }
 
   explicit DataPlane(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DataPlane>(info), env_(info.Env()) {
@@ -89,7 +89,8 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
         .underlay = {static_cast<int>(number("underlayIfindex", 1, INT32_MAX)), text("underlayName")},
         .workers = number("workers", 1, runtime::DataPlane::kMaxWorkers),
         .spin_microseconds = number("spinMicroseconds", 0, 1'000'000),
-        .kernel_segmentation = options.Get("kernelSegmentation").ToBoolean()};
+        .kernel_segmentation = options.Get("kernelSegmentation").ToBoolean(),
+        .xdp_strip = options.Get("xdpStrip").ToBoolean()};
 
     auto source = std::make_unique<EventSource>();
     source_ = source.get();
@@ -229,6 +230,16 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
                                          : segmentation == runtime::Worker::Segmentation::broken
                                              ? "broken"
                                              : "user-space");
+  }
+
+  Napi::Value StripCounts(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const auto counts = Open(info).strip_counts();
+    if (!counts) return env.Undefined();
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("stripped", Napi::BigInt::New(env, counts->stripped));
+    object.Set("spoofed", Napi::BigInt::New(env, counts->spoofed));
+    return object;
   }
 
   void Close(const Napi::CallbackInfo&) { CloseNow(); }

@@ -91,10 +91,14 @@ void Coalescer::Open(const Packet& packet, uint32_t payload, uint32_t message) {
            .full = (flags & (wire::kTcpFin | wire::kTcpPsh)) != 0};
 }
 
-void Coalescer::Add(const Packet& packet, uint8_t* ethernet, OutBatch& batch) {
+void Coalescer::Close(const Packet& packet, OutBatch& batch) {
+  if (SuperFrame* open = Find(packet)) Finish(*open, batch);
+}
+
+void Coalescer::Add(const Packet& packet, uint8_t* ethernet, bool verified, OutBatch& batch) {
   const uint32_t payload = packet.l4_length - TcpHeaderLength(packet);
   SuperFrame* open = Find(packet);
-  const bool candidate = MayJoin(packet, payload) && ChecksumRight(packet);
+  const bool candidate = MayJoin(packet, payload) && (verified || ChecksumRight(packet));
   if (open != nullptr && candidate && Follows(*open, packet, payload)) {
     batch.AppendPiece(open->message, packet.l4 + open->tcp_header, payload);
     const uint8_t flags = packet.l4[wire::kTcpFlagsOffset] & (wire::kTcpFin | wire::kTcpPsh);

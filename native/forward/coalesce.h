@@ -23,8 +23,12 @@ class Coalescer : public Flusher {
   Coalescer(Flusher& flusher, CounterBlock& counters) : flusher_(flusher), counters_(counters) {}
 
   // Adds a finished TCP frame (Ethernet header at `ethernet`, contiguous, valid until the batch is flushed)
-  // to the batch: to an open super-frame of its flow, or as a frame of its own.
-  void Add(const Packet& packet, uint8_t* ethernet, OutBatch& batch);
+  // to the batch: to an open super-frame of its flow, or as a frame of its own. `verified`: its checksum is
+  // known to be right.
+  void Add(const Packet& packet, uint8_t* ethernet, bool verified, OutBatch& batch);
+
+  // Finishes what is open of the packet's flow: something of the flow that does not join comes behind it.
+  void Close(const Packet& packet, OutBatch& batch);
 
   // Finishes all open super-frames, then sends the batch.
   void Flush(OutBatch& batch) override;

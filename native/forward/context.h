@@ -32,6 +32,7 @@ struct Context {
   OutBatch& batch;
   Coalescer& coalescer;            // stands in front of the batch's flusher
   SuperFrameSender* super_frames;  // nullptr: segmented in user space
+  uint32_t strip_marker;           // source MACs of stripped frames begin with it; 0: there are none
   uint32_t now_seconds;            // CLOCK_MONOTONIC
 
   const ForwardingTable& table() const { return *snapshot.table; }

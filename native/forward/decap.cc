@@ -98,6 +98,15 @@ std::optional<DropReason> Translate(const Packet& packet, const Peer& peer, Cont
   return Masquerade(packet, peer, context, translation);
 }
 
+// A TCP super-frame's L4 checksum is partial: it is made afresh after the addresses are final.
+void RewriteSuperFrame(Packet& packet, const Translation& translation) {
+  SetAddressInHeader(packet, Side::source, translation.source);
+  if (translation.port) wire::StoreBe16(packet.l4 + wire::kSourcePortOffset, *translation.port);
+  const wire::Sum pseudo = wire::PseudoHeader(packet.source, packet.destination, wire::kProtocolTcp,
+                                              static_cast<uint16_t>(packet.l4_length));
+  wire::StoreChecksum(packet.l4 + wire::kTcpChecksumOffset, wire::Fold(pseudo));
+}
+
 std::optional<DropReason> Rewrite(Packet& packet, const Translation& translation) {
   if (translation.quoted) {
     if (packet.IsFragment()) return DropReason::fragment_without_ports;
@@ -144,10 +153,56 @@ std::optional<DropReason> MergeEcn(Packet& packet, uint8_t outer_tos) {
   return std::nullopt;
 }
 
-Verdict DeliverFrame(wire::Cursor& cursor, uint8_t* ethernet, const Peer& peer, uint8_t outer_tos,
-                     Context& context) {
+// An inner frame on its way to a local host, however it came out of its outer headers.
+struct Arrival {
+  const Peer* peer;
+  uint8_t* ethernet;
+  uint64_t source_mac;  // of the inner frame, as the far gateway sent it
+  uint8_t outer_tos;
+  bool verified;  // the L4 checksum is known to be right
+  wire::VirtioNetHeader virtio;
+};
+
+// nullopt: no super-frame, or one that the overlay carries.
+std::optional<DropReason> CheckSize(const Packet& packet, const wire::VirtioNetHeader& virtio, uint32_t mtu) {
+  if (virtio.gso_type == wire::kVirtioGsoNone) {
+    if (packet.total_length > mtu) return DropReason::too_big;
+    return std::nullopt;
+  }
+  if ((virtio.gso_type & ~wire::kVirtioGsoEcn) != wire::kVirtioGsoTcp4 ||
+      packet.protocol != wire::kProtocolTcp || packet.IsFragment() || virtio.gso_size == 0) {
+    return DropReason::unsupported_gso;
+  }
+  if (packet.header_length + TcpHeaderLength(packet) + virtio.gso_size > mtu) return DropReason::too_big;
+  return std::nullopt;
+}
+
+void SendToOverlay(const Packet& packet, const Arrival& arrival, Context& context) {
+  const uint32_t length = wire::kEthernetHeader + packet.total_length;
+  if (packet.protocol != wire::kProtocolTcp || !packet.HasL4Header()) {
+    context.batch.AddInPlace(arrival.ethernet, length);
+    return;
+  }
+  if (arrival.virtio.gso_type == wire::kVirtioGsoNone) {
+    context.coalescer.Add(packet, arrival.ethernet, arrival.verified, context.batch);
+    return;
+  }
+  context.coalescer.Close(packet, context.batch);
+  const auto l4_at = static_cast<uint16_t>(wire::kEthernetHeader + packet.header_length);
+  context.batch.AddSuperFrame(arrival.ethernet, length,
+                              {.flags = wire::kVirtioNeedsChecksum,
+                               .gso_type = arrival.virtio.gso_type,
+                               .hdr_len = static_cast<uint16_t>(l4_at + TcpHeaderLength(packet)),
+                               .gso_size = arrival.virtio.gso_size,
+                               .csum_start = l4_at,
+                               .csum_offset = wire::kTcpChecksumOffset});
+}
+
+Verdict DeliverFrame(wire::Cursor& cursor, const Arrival& arrival, Context& context) {
   const ForwardingTable& table = context.table();
   const TableContents& contents = table.contents();
+  const Peer& peer = *arrival.peer;
+  uint8_t* ethernet = arrival.ethernet;
   Packet packet;
   if (const auto reason = ParsePacket(cursor, packet)) return Verdict::Drop(*reason);
   if (!wire::Ipv4HeaderChecksumRight(packet.ip, packet.header_length)) {
@@ -157,12 +212,12 @@ Verdict DeliverFrame(wire::Cursor& cursor, uint8_t* ethernet, const Peer& peer, 
     context.counters.Add(Counter::checksums_mended);
   }
   if (const auto reason = CheckAddresses(packet, table)) return Verdict::Drop(*reason);
-  if (packet.total_length > contents.overlay_mtu) return Verdict::Drop(DropReason::too_big);
+  if (const auto reason = CheckSize(packet, arrival.virtio, contents.overlay_mtu))
+    return Verdict::Drop(*reason);
 
   Translation translation;
   if (const auto reason = Translate(packet, peer, context, translation)) return Verdict::Drop(*reason);
-  context.shared.learned_macs.Learn(peer.id, packet.source, wire::MacToInteger(ethernet + 6),
-                                    context.now_seconds);
+  context.shared.learned_macs.Learn(peer.id, packet.source, arrival.source_mac, context.now_seconds);
 
   const Neighbor* neighbor = context.snapshot.neighbors.Find(NeighborKey(kScopeOverlay, packet.destination));
   if (neighbor == nullptr) {
@@ -172,8 +227,12 @@ Verdict DeliverFrame(wire::Cursor& cursor, uint8_t* ethernet, const Peer& peer, 
   context.MarkUsed(neighbor->slot);
   if (neighbor->failed) return Verdict::Drop(DropReason::neighbor_failed);
 
-  if (const auto reason = MergeEcn(packet, outer_tos)) return Verdict::Drop(*reason);
-  if (const auto reason = Rewrite(packet, translation)) return Verdict::Drop(*reason);
+  if (const auto reason = MergeEcn(packet, arrival.outer_tos)) return Verdict::Drop(*reason);
+  if (arrival.virtio.gso_type != wire::kVirtioGsoNone) {
+    RewriteSuperFrame(packet, translation);
+  } else if (const auto reason = Rewrite(packet, translation)) {
+    return Verdict::Drop(*reason);
+  }
   if (packet.protocol == wire::kProtocolTcp && packet.HasL4Header() &&
       (packet.l4[wire::kTcpFlagsOffset] & wire::kTcpSyn) != 0) {
     const uint32_t mtu = std::min<uint32_t>(peer.inner_mtu, contents.overlay_mtu);
@@ -183,12 +242,42 @@ Verdict DeliverFrame(wire::Cursor& cursor, uint8_t* ethernet, const Peer& peer, 
   }
   wire::StoreMac(ethernet, neighbor->mac);
   wire::SetSourceMac(ethernet, contents.overlay_mac);
-  if (packet.protocol == wire::kProtocolTcp && packet.HasL4Header()) {
-    context.coalescer.Add(packet, ethernet, context.batch);
-  } else {
-    context.batch.AddInPlace(ethernet, wire::kEthernetHeader + packet.total_length);
-  }
+  SendToOverlay(packet, arrival, context);
   return Verdict::Forwarded();
+}
+
+void CountReceived(const ReceivedFrame& frame, const Peer& peer, uint32_t packets, uint64_t bytes,
+                   Context& context) {
+  if (frame.replayed) return;
+  context.counters.AddPeer(peer.id, PeerCounter::rx_packets, packets);
+  context.counters.AddPeer(peer.id, PeerCounter::rx_bytes, bytes);
+  context.counters.SetPeer(peer.id, PeerCounter::last_rx_seconds, context.now_seconds);
+}
+
+// A frame whose outer headers the XDP program took off (bpf/strip.bpf.c): the peer's id stands behind the
+// marker in the source MAC, the inner source MAC in the destination MAC; the kernel may have merged several.
+Verdict DecapsulateStripped(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t* ethernet, Context& context) {
+  const Peer* peer = context.table().PeerById(wire::LoadBe16(ethernet + 10));
+  if (peer == nullptr) return Verdict::Drop(DropReason::unknown_peer);
+  const uint16_t segment_size = frame.virtio.gso_size;
+  const uint32_t packets =
+      frame.virtio.gso_type == wire::kVirtioGsoNone || segment_size == 0
+          ? 1
+          : (frame.length - std::min<uint32_t>(frame.length, frame.virtio.hdr_len) + segment_size - 1) /
+                segment_size;
+  CountReceived(frame, *peer, packets, frame.length, context);
+  if (frame.virtio.gso_type == wire::kVirtioGsoNone &&
+      (frame.virtio.flags & wire::kVirtioNeedsChecksum) != 0) {
+    if (!CompleteChecksum(frame.data, frame.length, frame.virtio.csum_start, frame.virtio.csum_offset)) {
+      return Verdict::Drop(DropReason::malformed_l4);
+    }
+    frame.virtio.flags = wire::kVirtioDataValid;
+  }
+  // The program stripped only where the outer ECN field equals the inner one.
+  const uint8_t tos = cursor.left() > wire::kIpv4TosOffset ? cursor.position()[wire::kIpv4TosOffset] : 0;
+  const bool verified = (frame.virtio.flags & wire::kVirtioDataValid) != 0;
+  return DeliverFrame(cursor, {peer, ethernet, wire::MacToInteger(ethernet), tos, verified, frame.virtio},
+                      context);
 }
 
 }  // namespace
@@ -198,8 +287,11 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
   if (frame.wire_length != frame.length) return Verdict::Drop(DropReason::truncated);
   if (frame.vlan_tagged) return Verdict::Drop(DropReason::vlan_tagged);
   wire::Cursor cursor({frame.data, frame.length});
-  const uint8_t* outer_ethernet = cursor.Take(wire::kEthernetHeader);
+  uint8_t* outer_ethernet = cursor.Take(wire::kEthernetHeader);
   if (outer_ethernet == nullptr) return Verdict::Drop(DropReason::malformed_ethernet);
+  if (context.strip_marker != 0 && wire::LoadBe32(outer_ethernet + 6) == context.strip_marker) {
+    return DecapsulateStripped(frame, cursor, outer_ethernet, context);
+  }
   if (wire::SourceMacIs(outer_ethernet, table.contents().underlay_mac)) {
     return Verdict::Drop(DropReason::own_frame);
   }
@@ -228,7 +320,10 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
                         frame.virtio.csum_offset)) {
     return Verdict::Drop(DropReason::malformed_l4);
   }
-  frame.virtio.flags = 0;  // done, also if the frame is held and comes again
+  // Completed here, so known to be right; also if the frame is held and comes again. What a NIC says of such
+  // a packet can only mean the outer headers.
+  const bool completed = (frame.virtio.flags & wire::kVirtioNeedsChecksum) != 0;
+  frame.virtio.flags = completed ? wire::kVirtioDataValid : 0;
 
   const uint8_t* etherip = cursor.Take(wire::kEtherIpHeader);
   if (etherip == nullptr) return Verdict::Drop(DropReason::inner_truncated);
@@ -239,15 +334,14 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
   uint8_t* ethernet = cursor.Take(wire::kEthernetHeader);
   if (ethernet == nullptr) return Verdict::Drop(DropReason::inner_truncated);
 
-  if (!frame.replayed) {
-    context.counters.AddPeer(peer->id, PeerCounter::rx_packets, 1);
-    context.counters.AddPeer(peer->id, PeerCounter::rx_bytes, inner_length);
-    context.counters.SetPeer(peer->id, PeerCounter::last_rx_seconds, context.now_seconds);
-  }
+  CountReceived(frame, *peer, 1, inner_length, context);
 
   switch (const uint16_t type = wire::EtherType(ethernet)) {
     case wire::kEtherTypeIpv4:
-      return DeliverFrame(cursor, ethernet, *peer, outer.ip[wire::kIpv4TosOffset], context);
+      return DeliverFrame(cursor,
+                          {peer, ethernet, wire::MacToInteger(ethernet + 6), outer.ip[wire::kIpv4TosOffset],
+                           (frame.virtio.flags & wire::kVirtioDataValid) != 0, wire::VirtioNetHeader{}},
+                          context);
     case wire::kEtherTypeArp:
       context.events.Arp(static_cast<uint16_t>(kScopeTunnel + table.PeerIndex(*peer)),
                          {ethernet, inner_length});

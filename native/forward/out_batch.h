@@ -42,6 +42,14 @@ class OutBatch {
     Added(length);
   }
 
+  // The same with a virtio header that says how the kernel is to segment it.
+  void AddSuperFrame(uint8_t* frame, uint32_t length, const wire::VirtioNetHeader& header) {
+    std::memcpy(frame - sizeof header, &header, sizeof header);
+    pieces_[count_][0] = {frame - sizeof header, length + sizeof header};
+    piece_counts_[count_] = 1;
+    Added(length);
+  }
+
   // Scratch for the head of the next frame: write the headers from the returned pointer on, then AddSegment.
   uint8_t* Head() { return heads_[count_].data() + sizeof(wire::VirtioNetHeader); }
 

@@ -18,7 +18,8 @@ Pipeline::Pipeline(Direction direction, SharedState& shared, CounterBlock& count
       batch_(coalescer_) {}
 
 Verdict Pipeline::Run(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds) {
-  Context context{snapshot, shared_, counters_, events_, batch_, coalescer_, super_frames_, now_seconds};
+  Context context{snapshot,   shared_,       counters_,     events_,    batch_,
+                  coalescer_, super_frames_, strip_marker_, now_seconds};
   return direction_ == Direction::encap ? Encapsulate(frame, context) : Decapsulate(frame, context);
 }
 

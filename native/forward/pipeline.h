@@ -36,6 +36,9 @@ class Pipeline {
   // that uses the pipeline.
   void SetSuperFrameSender(SuperFrameSender* sender) { super_frames_ = sender; }
 
+  // How frames that XDP stripped are known (forward/context.h). Before the first frame.
+  void SetStripMarker(uint32_t marker) { strip_marker_ = marker; }
+
   void Flush() { batch_.Flush(); }
   CounterBlock& counters() { return counters_; }
 
@@ -56,6 +59,7 @@ class Pipeline {
   Coalescer coalescer_;
   OutBatch batch_;
   SuperFrameSender* super_frames_ = nullptr;
+  uint32_t strip_marker_ = 0;
   std::deque<HeldFrame> held_;
   std::vector<std::unique_ptr<uint8_t[]>> spare_;  // storage of frames that wait no more
 };

@@ -1,12 +1,15 @@
 #include "io/bpf.h"
 
 #include <linux/bpf.h>
+#include <linux/if_link.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "io/system_error.h"
@@ -90,14 +93,58 @@ UniqueFd LoadBpfProgram(BpfProgramType type, std::string_view name, std::span<co
                     "bpf(BPF_PROG_LOAD " + std::string(name) + ")" + (line.empty() ? "" : ": " + line));
 }
 
-UniqueFd LinkTcIngress(const UniqueFd& program, int ifindex, const std::string& interface) {
+namespace {
+
+UniqueFd Link(const UniqueFd& program, int ifindex, const std::string& interface, uint32_t type,
+              uint32_t flags) {
   LinkAttributes attributes{};
   attributes.program = static_cast<uint32_t>(program.get());
   attributes.ifindex = static_cast<uint32_t>(ifindex);
-  attributes.attach_type = kTcxIngress;
+  attributes.attach_type = type;
+  attributes.flags = flags;
   UniqueFd fd(Bpf(BPF_LINK_CREATE, &attributes, sizeof attributes));
   if (!fd.valid()) throw SystemError(errno, "bpf(BPF_LINK_CREATE)", interface);
   return fd;
+}
+
+}  // namespace
+
+UniqueFd LinkTcIngress(const UniqueFd& program, int ifindex, const std::string& interface) {
+  return Link(program, ifindex, interface, kTcxIngress, 0);
+}
+
+UniqueFd LinkXdpDriver(const UniqueFd& program, int ifindex, const std::string& interface) {
+  return Link(program, ifindex, interface, BPF_XDP, XDP_FLAGS_DRV_MODE);
+}
+
+void UpdateBpfMap(const UniqueFd& map, const void* key, const void* value) {
+  bpf_attr attributes{};
+  attributes.map_fd = static_cast<uint32_t>(map.get());
+  attributes.key = reinterpret_cast<uint64_t>(key);
+  attributes.value = reinterpret_cast<uint64_t>(value);
+  if (Bpf(BPF_MAP_UPDATE_ELEM, &attributes, sizeof attributes) != 0) {
+    throw SystemError(errno, "bpf(BPF_MAP_UPDATE_ELEM)");
+  }
+}
+
+void DeleteFromBpfMap(const UniqueFd& map, const void* key) {
+  bpf_attr attributes{};
+  attributes.map_fd = static_cast<uint32_t>(map.get());
+  attributes.key = reinterpret_cast<uint64_t>(key);
+  if (Bpf(BPF_MAP_DELETE_ELEM, &attributes, sizeof attributes) != 0 && errno != ENOENT) {
+    throw SystemError(errno, "bpf(BPF_MAP_DELETE_ELEM)");
+  }
+}
+
+uint64_t SumPerCpu(const UniqueFd& map, uint32_t index) {
+  // The kernel fills one value per possible processor.
+  std::vector<uint64_t> values(static_cast<size_t>(get_nprocs_conf()) + 64);
+  bpf_attr attributes{};
+  attributes.map_fd = static_cast<uint32_t>(map.get());
+  attributes.key = reinterpret_cast<uint64_t>(&index);
+  attributes.value = reinterpret_cast<uint64_t>(values.data());
+  if (Bpf(BPF_MAP_LOOKUP_ELEM, &attributes, sizeof attributes) != 0) return 0;
+  return std::accumulate(values.begin(), values.end(), uint64_t{0});
 }
 
 MappedBpfArray::MappedBpfArray(const UniqueFd& map, size_t bytes) {

@@ -23,6 +23,15 @@ UniqueFd LoadBpfProgram(BpfProgramType type, std::string_view name, std::span<co
 // Links a tc program to an interface's ingress (TCX, Linux 6.6). The link lives as long as the descriptor.
 UniqueFd LinkTcIngress(const UniqueFd& program, int ifindex, const std::string& interface);
 
+// Links an XDP program to an interface in driver mode; generic XDP runs after GRO and is of no use here.
+UniqueFd LinkXdpDriver(const UniqueFd& program, int ifindex, const std::string& interface);
+
+void UpdateBpfMap(const UniqueFd& map, const void* key, const void* value);
+// A key that is not there is none to delete.
+void DeleteFromBpfMap(const UniqueFd& map, const void* key);
+// The sum of a per-processor array's 64-bit values at `index`.
+uint64_t SumPerCpu(const UniqueFd& map, uint32_t index);
+
 // An array map's values as memory (BPF_F_MMAPABLE).
 class MappedBpfArray {
  public:

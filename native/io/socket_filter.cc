@@ -10,6 +10,7 @@ namespace vpc_conn::io {
 namespace {
 
 constexpr uint32_t kAll = 0x40000;  // longer than any frame
+constexpr uint32_t kSourceMacAt = 6;
 constexpr uint32_t kEtherTypeAt = 12;
 constexpr uint32_t kIp = ETH_HLEN;
 constexpr uint32_t kProtocolAt = kIp + 9;
@@ -56,8 +57,11 @@ std::vector<sock_filter> OverlayFilter(const OverlayFilterOptions& options) {
   };
 }
 
-std::vector<sock_filter> UnderlayFilter() {
+std::vector<sock_filter> UnderlayFilter(std::optional<uint32_t> marker) {
+  // No frame has a source MAC of zeros.
   return {
+      Statement(BPF_LD | BPF_W | BPF_ABS, kSourceMacAt),
+      Jump(BPF_JMP | BPF_JEQ | BPF_K, marker.value_or(0), 5, 0),
       Statement(BPF_LD | BPF_H | BPF_ABS, kEtherTypeAt),
       Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_ARP, 3, 0),
       Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 3),
@@ -74,16 +78,29 @@ std::vector<sock_filter> NothingFilter() {
 
 std::vector<sock_filter> FlowFanout(bool inner) {
   // Relative to the network header: where the frame starts for a fanout program differs from a filter.
-  const uint32_t ip = static_cast<uint32_t>(SKF_NET_OFF) + (inner ? wire::kOuterHeaders : 0);
-  return {
-      Statement(BPF_LD | BPF_W | BPF_ABS, ip + wire::kIpv4SourceOffset),
-      Statement(BPF_MISC | BPF_TAX, 0),
-      Statement(BPF_LD | BPF_W | BPF_ABS, ip + wire::kIpv4DestinationOffset),
-      Statement(BPF_ALU | BPF_XOR | BPF_X, 0),
-      Statement(BPF_ALU | BPF_MUL | BPF_K, 0x9e3779b1),
-      Statement(BPF_ALU | BPF_RSH | BPF_K, 16),
-      Statement(BPF_RET | BPF_A, 0),
-  };
+  const auto ip = static_cast<uint32_t>(SKF_NET_OFF);
+  std::vector<sock_filter> program;
+  if (inner) {
+    // Stripped frames are inner packets already: only EtherIP has the addresses further on.
+    program = {
+        Statement(BPF_LD | BPF_B | BPF_ABS, ip + 9),
+        Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolEtherIp, 0, 4),
+        Statement(BPF_LD | BPF_W | BPF_ABS, ip + wire::kOuterHeaders + wire::kIpv4SourceOffset),
+        Statement(BPF_MISC | BPF_TAX, 0),
+        Statement(BPF_LD | BPF_W | BPF_ABS, ip + wire::kOuterHeaders + wire::kIpv4DestinationOffset),
+        Jump(BPF_JMP | BPF_JA, 3, 0, 0),
+    };
+  }
+  program.insert(program.end(), {
+                                    Statement(BPF_LD | BPF_W | BPF_ABS, ip + wire::kIpv4SourceOffset),
+                                    Statement(BPF_MISC | BPF_TAX, 0),
+                                    Statement(BPF_LD | BPF_W | BPF_ABS, ip + wire::kIpv4DestinationOffset),
+                                    Statement(BPF_ALU | BPF_XOR | BPF_X, 0),
+                                    Statement(BPF_ALU | BPF_MUL | BPF_K, 0x9e3779b1),
+                                    Statement(BPF_ALU | BPF_RSH | BPF_K, 16),
+                                    Statement(BPF_RET | BPF_A, 0),
+                                });
+  return program;
 }
 
 }  // namespace vpc_conn::io

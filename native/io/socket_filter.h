@@ -5,6 +5,7 @@
 #include <linux/filter.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace vpc_conn::io {
@@ -20,14 +21,14 @@ struct OverlayFilterOptions {
 // fragments and ICMP are taken when a peer masquerades.
 std::vector<sock_filter> OverlayFilter(const OverlayFilterOptions& options);
 
-// ARP and IPv4 protocol 97.
-std::vector<sock_filter> UnderlayFilter();
+// ARP, IPv4 protocol 97, and frames that XDP stripped (source MAC begins with `marker`, if there is one).
+std::vector<sock_filter> UnderlayFilter(std::optional<uint32_t> marker);
 
 // Nothing: while a socket is being set up.
 std::vector<sock_filter> NothingFilter();
 
 // Which worker of a fanout group gets a frame: a hash over the addresses that stays the same for a flow.
-// `inner`: the addresses of the packet inside EtherIP.
+// `inner`: of EtherIP packets the addresses inside.
 std::vector<sock_filter> FlowFanout(bool inner);
 
 }  // namespace vpc_conn::io

@@ -41,6 +41,7 @@ uint64_t DataPlane::PublishTable(forward::TableContents contents) {
   // Tunnel scopes count peers by their place in the table, which may have changed.
   std::erase_if(neighbors_, [](const auto& record) { return record.scope >= forward::kScopeTunnel; });
   const uint64_t generation = PublishSnapshot();
+  if (strip_) strip_->SetPeers(table_->peers(), table_->contents().underlay_mac);
   const auto filter = OverlayFilter();
   for (uint32_t i = 0; i < workers_.size() && i < options_.workers; i++) workers_[i]->SetFilter(filter);
   return generation;
@@ -71,7 +72,10 @@ void DataPlane::Start() {
   try {
     overlay_sender_.emplace(options_.overlay, io::PacketSocket::Use::send);
     underlay_sender_.emplace(options_.underlay, io::PacketSocket::Use::send);
+    if (options_.xdp_strip) strip_.emplace(options_.underlay);
     StartWorkers();
+    // Last: stripped frames need a worker that knows the marker.
+    if (strip_) strip_->SetPeers(table_->peers(), table_->contents().underlay_mac);
   } catch (...) {
     Close();
     stop_.Drain();  // another Start may work
@@ -91,7 +95,8 @@ void DataPlane::StartWorkers() {
                         .send_on = encap ? options_.underlay : options_.overlay,
                         .spin_microseconds = options_.spin_microseconds,
                         .reader = index,
-                        .kernel_segmentation = encap && options_.kernel_segmentation},
+                        .kernel_segmentation = encap && options_.kernel_segmentation,
+                        .strip_marker = encap || !strip_ ? 0 : strip_->marker()},
           shared_, board_, events_, stop_));
       if (options_.workers > 1) {
         fanout = workers_.back()->receive_socket().JoinFanout(fanout, io::FlowFanout(!encap));
@@ -99,9 +104,10 @@ void DataPlane::StartWorkers() {
     }
   }
   // Only now that nothing can fail any more: threads and traffic.
+  const auto marker = strip_ ? std::optional(strip_->marker()) : std::nullopt;
   for (const auto& worker : workers_) {
     const bool encap = worker->name().starts_with("encap");
-    worker->Start(encap ? OverlayFilter() : io::UnderlayFilter());
+    worker->Start(encap ? OverlayFilter() : io::UnderlayFilter(marker));
   }
 }
 
@@ -182,7 +188,13 @@ std::optional<uint16_t> DataPlane::PeerIndexOf(uint16_t peer_id) const {
   return table_->PeerIndex(*peer);
 }
 
+std::optional<io::XdpStrip::Counts> DataPlane::strip_counts() const {
+  if (!strip_) return std::nullopt;
+  return strip_->ReadCounts();
+}
+
 void DataPlane::Close() {
+  strip_.reset();
   stop_.Signal();
   for (const auto& worker : workers_) worker->Join();
   workers_.clear();

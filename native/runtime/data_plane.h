@@ -14,6 +14,7 @@
 #include "forward/context.h"
 #include "io/event_fd.h"
 #include "io/packet_socket.h"
+#include "io/xdp_strip.h"
 #include "runtime/event_queue.h"
 #include "runtime/peer_ids.h"
 #include "runtime/snapshot_board.h"
@@ -27,6 +28,7 @@ struct DataPlaneOptions {
   uint32_t workers = 1;  // per direction
   uint32_t spin_microseconds = 50;
   bool kernel_segmentation = false;
+  bool xdp_strip = false;  // decap: outer headers come off in the driver
 };
 
 class DataPlane {
@@ -53,6 +55,8 @@ class DataPlane {
   // start.
   void UseKernelSegmentation(bool use);
   Worker::Segmentation segmentation() const;
+  // What XDP stripped so far, and the forgeries it dropped; nullopt: it is not attached.
+  std::optional<io::XdpStrip::Counts> strip_counts() const;
 
   std::vector<Event> TakeEvents() { return events_.Take(); }
 
@@ -90,6 +94,7 @@ class DataPlane {
   SnapshotBoard board_;
   EventQueue events_;
   io::EventFd stop_;
+  std::optional<io::XdpStrip> strip_;
   std::optional<io::PacketSocket> overlay_sender_;
   std::optional<io::PacketSocket> underlay_sender_;
   std::vector<std::unique_ptr<Worker>> workers_;

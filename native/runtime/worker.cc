@@ -38,6 +38,7 @@ Worker::Worker(WorkerOptions options, forward::SharedState& shared, SnapshotBoar
     segmenter_ = std::make_unique<io::KernelSegmenter>(options_.send_on.index, counters_);
     use_segmenter_ = true;
   }
+  pipeline_.SetStripMarker(options_.strip_marker);
   receive_.Bind();
 }
 

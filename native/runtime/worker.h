@@ -25,6 +25,7 @@ struct WorkerOptions {
   uint32_t spin_microseconds;
   size_t reader;             // index on the snapshot board
   bool kernel_segmentation;  // encap: super-frames go to the kernel whole
+  uint32_t strip_marker;     // decap: how frames that XDP stripped are known; 0: there are none
 };
 
 class Worker {

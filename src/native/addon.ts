@@ -69,6 +69,11 @@ export interface NativeDataPlaneOptions {
   spinMicroseconds: number;
   /** Encap workers give TCP super-frames to the kernel whole (rung "segment"); start() throws if that fails. */
   kernelSegmentation?: boolean;
+  /**
+   * An XDP program takes the outer headers off in the underlay's driver, so that the kernel merges the inner TCP
+   * (decap rung "full"); start() throws if it cannot be attached.
+   */
+  xdpStrip?: boolean;
   onEvents: (events: NativeEvent[]) => void;
 }
 
@@ -99,6 +104,8 @@ export interface NativeDataPlane {
   useKernelSegmentation(use: boolean): void;
   /** "broken": the kernel's part stopped working; the workers segment in user space by themselves. */
   segmentation(): 'user-space' | 'kernel' | 'broken';
+  /** Frames stripped by XDP, and forgeries it dropped; undefined: it is not attached. */
+  stripCounts(): { stripped: bigint; spoofed: bigint } | undefined;
   /** Stops and joins the threads, unmaps, closes. Synchronous, bounded, idempotent. */
   close(): void;
 }

@@ -16,7 +16,7 @@ function files(folder: string, endings: string[]): string[] {
 const NATIVE: Record<string, string[]> = {
   wire: ['wire'],
   forward: ['wire', 'forward'],
-  io: ['wire', 'forward', 'io'],
+  io: ['wire', 'forward', 'bpf', 'io'],
   runtime: ['wire', 'forward', 'io', 'runtime'],
   binding: ['wire', 'forward', 'io', 'runtime', 'binding'],
 };

@@ -1,0 +1,122 @@
+/* Strips the 36 outer bytes of EtherIP packets in the driver, so that the kernel's GRO merges the inner TCP before
+ * the packet sockets see it. Takes only what needs no decision: a configured peer, headers without options, TCP,
+ * nothing fragmented, padded or marked by the network on its way (RFC 6040). Everything else passes as it is to
+ * the C++ path, which alone counts and refuses.
+ *
+ * The outer source is thrown away with the outer headers; what is left carries the peer's id in its source MAC
+ * (so GRO keeps peers apart), and the inner source MAC as destination, where the kernel's IP stack sees another
+ * host's frame. A frame that comes from the wire with that marker is a forgery and dropped. */
+#include "helpers.h"
+#include "layout.h"
+
+struct map_definition SECTION("maps") strip_peers = {
+    .type = BPF_MAP_TYPE_HASH,
+    .key_size = sizeof(struct strip_pair),
+    .value_size = sizeof(__u32),
+    .max_entries = 512,
+};
+struct map_definition SECTION("maps") strip_settings = {
+    .type = BPF_MAP_TYPE_ARRAY,
+    .key_size = sizeof(__u32),
+    .value_size = sizeof(struct strip_settings),
+    .max_entries = 1,
+    .flags = BPF_F_MMAPABLE,
+};
+struct map_definition SECTION("maps") strip_counts = {
+    .type = BPF_MAP_TYPE_PERCPU_ARRAY,
+    .key_size = sizeof(__u32),
+    .value_size = sizeof(__u64),
+    .max_entries = STRIP_COUNTS,
+};
+
+struct mac_header {
+  __u32 destination_high;
+  __u16 destination_low;
+  __u32 source_high;
+  __u16 source_low;
+  __u16 type;
+} __attribute__((packed, aligned(2)));
+
+struct ipv4_header {
+  __u8 version_ihl;
+  __u8 tos;
+  __u16 total_length;
+  __u16 id;
+  __u16 fragment;
+  __u8 ttl;
+  __u8 protocol;
+  __u16 checksum;
+  __u32 source;
+  __u32 destination;
+} __attribute__((packed, aligned(2)));
+
+struct outer_and_inner {
+  struct mac_header outer_mac;
+  struct ipv4_header outer;
+  __u16 etherip;
+  struct mac_header inner_mac;
+  struct ipv4_header inner;
+} __attribute__((packed, aligned(2)));
+
+static __attribute__((always_inline)) void count(__u32 index) {
+  __u64 *value = bpf_map_lookup_elem(&strip_counts, &index);
+  if (value) (*value)++;
+}
+
+/* Sum over the header, checksum included: 0xffff when right (RFC 1071). */
+static __attribute__((always_inline)) int checksum_right(const struct ipv4_header *ip) {
+  const __u16 *words = (const __u16 *)ip;
+  __u32 sum = 0;
+#pragma unroll
+  for (int i = 0; i < 10; i++) sum += words[i];
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return sum == 0xffff;
+}
+
+SECTION("xdp") int strip(struct xdp_md *xdp) {
+  void *end = (void *)(long)xdp->data_end;
+  struct outer_and_inner *packet = (void *)(long)xdp->data;
+  const __u32 zero = 0;
+  struct mac_header *mac = (void *)packet;
+  if ((void *)(mac + 1) > end) return XDP_PASS;
+  struct strip_settings *settings = bpf_map_lookup_elem(&strip_settings, &zero);
+  if (!settings) return XDP_PASS;
+  if (mac->source_high == settings->marker) {
+    count(STRIP_SPOOFED);
+    return XDP_DROP;
+  }
+  if ((void *)(packet + 1) > end) return XDP_PASS;
+
+  const struct ipv4_header *outer = &packet->outer;
+  if (mac->type != BE16(0x0800) || outer->version_ihl != 0x45 || outer->protocol != 97) return XDP_PASS;
+  /* DF may be set; a fragment may not. */
+  if ((outer->fragment & BE16(0x3fff)) != 0 || packet->etherip != BE16(0x3000)) return XDP_PASS;
+  const __u16 outer_length = BE16(outer->total_length);
+  if (outer_length != (__u16)((char *)end - (char *)packet - sizeof(struct mac_header))) return XDP_PASS;
+
+  const struct ipv4_header *inner = &packet->inner;
+  if (packet->inner_mac.type != BE16(0x0800) || inner->version_ihl != 0x45 || inner->protocol != 6) return XDP_PASS;
+  if ((inner->fragment & BE16(0x3fff)) != 0 || (inner->tos & 3) != (outer->tos & 3)) return XDP_PASS;
+  if (BE16(inner->total_length) != outer_length - 36) return XDP_PASS;
+  if (!checksum_right(outer) || !checksum_right(inner)) return XDP_PASS;
+
+  /* The inner source MAC becomes the destination: it must not look like a frame for this machine. */
+  const __u32 host_high = packet->inner_mac.source_high;
+  const __u16 host_low = packet->inner_mac.source_low;
+  if ((host_high & 1) != 0) return XDP_PASS; /* group bit of the first byte */
+  if (host_high == settings->own_mac_high && host_low == settings->own_mac_low) return XDP_PASS;
+
+  const struct strip_pair pair = {.source = outer->source, .destination = outer->destination};
+  const __u32 *peer = bpf_map_lookup_elem(&strip_peers, &pair);
+  if (!peer) return XDP_PASS;
+
+  mac = &packet->inner_mac;
+  mac->destination_high = host_high;
+  mac->destination_low = host_low;
+  mac->source_high = settings->marker;
+  mac->source_low = BE16((__u16)*peer);
+  count(STRIP_STRIPPED);
+  if (bpf_xdp_adjust_head(xdp, 36)) return XDP_DROP;
+  return XDP_PASS;
+}
