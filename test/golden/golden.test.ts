@@ -1,0 +1,144 @@
+/**
+ * Each directory here is one sentence about the pipelines, told in frames: see its case.json. The frames that
+ * are expected were built from their fields (cases-*.ts), not taken from what came out; all of them are
+ * decoded by tshark, which must find nothing wrong. UPDATE_GOLDEN=1 writes the directories anew.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { loadAddon } from '../../src/native/binding.js';
+import { eventText, MemoryGateway, toNeighbors } from '../helpers/forwarding.js';
+import { pcap, virtioHeader } from '../helpers/frames.js';
+import { temporaryDirectory } from '../helpers/temporary-directory.js';
+import { DROPPED_CASES } from './cases-dropped.js';
+import { FORWARDED_CASES } from './cases-forwarded.js';
+import { type CaseJson, fromText, toJson, toText } from './golden-case.js';
+
+const HERE = fileURLToPath(new URL('.', import.meta.url));
+const CASES = [...FORWARDED_CASES, ...DROPPED_CASES];
+const caseFile = (name: string): string => join(HERE, name, 'case.json');
+const caseText = (json: CaseJson): string => `${JSON.stringify(json, null, 2)}\n`;
+
+const directories = (): string[] =>
+  readdirSync(HERE, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .sort();
+
+if (process.env.UPDATE_GOLDEN === '1') {
+  for (const name of directories()) rmSync(join(HERE, name), { recursive: true });
+  for (const golden of CASES) {
+    mkdirSync(join(HERE, golden.name));
+    writeFileSync(caseFile(golden.name), caseText(toJson(golden)));
+  }
+  const biome = fileURLToPath(new URL('../../node_modules/.bin/biome', import.meta.url));
+  execFileSync(biome, ['format', '--write', HERE], { stdio: 'ignore' });
+}
+
+const NAMES = directories();
+const readCase = (name: string): CaseJson => JSON.parse(readFileSync(caseFile(name), 'utf8')) as CaseJson;
+
+/** Reasons that only rings and the kernel have: frames in memory are whole, untagged and sent. */
+const NOT_IN_MEMORY = ['truncated', 'other_host', 'tx_failed', 'tx_busy', 'interface_down'];
+
+for (const name of NAMES) {
+  const golden = readCase(name);
+  t.test(`${name}: ${golden.sentence}`, async (t) => {
+    const gateway = new MemoryGateway(golden.table, golden.neighbors);
+    for (const [index, step] of golden.steps.entries()) {
+      const what = `${index + 1}. ${step.what}`;
+      if (step.time !== undefined) gateway.pipeline.setTime(step.time);
+      if (step.neighbors !== undefined) gateway.pipeline.publishNeighbors(toNeighbors(step.neighbors));
+      const virtio = step.virtio && virtioHeader(step.virtio);
+      const { verdict, frames, virtioHeaders, events } = gateway.run(
+        step.direction,
+        fromText(step.frame),
+        virtio,
+      );
+      t.equal(verdict, step.verdict, `${what}: verdict`);
+      t.same(frames.map(toText), step.out, `${what}: frames sent`);
+      t.same(events.map(eventText), step.events, `${what}: events`);
+      t.ok(
+        virtioHeaders.every((header) => header.every((byte) => byte === 0)),
+        `${what}: nothing is left for the NIC to do`,
+      );
+    }
+    t.same(gateway.counters(), golden.counters, 'counters');
+  });
+}
+
+t.test('the directories are what the cases say', async (t) => {
+  t.same(NAMES, CASES.map(({ name }) => name).sort(), 'run with UPDATE_GOLDEN=1 after adding or renaming');
+  for (const golden of CASES)
+    t.same(readCase(golden.name), JSON.parse(caseText(toJson(golden))), golden.name);
+});
+
+t.test('every drop reason has a case that bears its name', async (t) => {
+  const reasons = loadAddon().dropReasons.map(({ name }) => name);
+  const withCase = NAMES.filter((name) => name.startsWith('drop-')).map((name) =>
+    name.slice(5).replaceAll('-', '_'),
+  );
+  t.same([...withCase, ...NOT_IN_MEMORY].sort(), [...reasons].sort());
+  for (const reason of withCase) {
+    const { counters } = readCase(`drop-${reason.replaceAll('_', '-')}`);
+    t.ok((counters[`drop_${reason}`] ?? 0) > 0, `${reason} is counted in its own case`);
+  }
+});
+
+function tsharkVersion(): string | undefined {
+  try {
+    return execFileSync('tshark', ['--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  } catch {
+    return undefined;
+  }
+}
+
+t.test(
+  'an independent decoder finds no fault in anything that is sent',
+  { skip: tsharkVersion() === undefined && 'tshark is missing: run "npm run setup"' },
+  async (t) => {
+    const sent = NAMES.flatMap((name) =>
+      readCase(name).steps.flatMap(({ what, out }) =>
+        out.map((frame) => ({ from: `${name}: ${what}`, frame })),
+      ),
+    );
+    const capture = join(temporaryDirectory(t), 'sent.pcap');
+    writeFileSync(capture, pcap(sent.map(({ frame }) => fromText(frame))));
+    const fields = ['frame.number', 'frame.protocols', '_ws.expert.message'];
+    const faults = [
+      '_ws.malformed',
+      '_ws.short',
+      '_ws.expert.severity == "Error"',
+      ...['ip', 'tcp', 'udp', 'icmp'].map((protocol) => `${protocol}.checksum.status == "Bad"`),
+      'udp.length.bad || ip.bogus_ip_length || ip.bogus_header_length || tcp.bogus_header_length',
+    ];
+    const decode = (filter: string): string[] =>
+      execFileSync(
+        'tshark',
+        [
+          ...['-r', capture, '-T', 'fields', '-Y', filter, ...fields.flatMap((field) => ['-e', field])],
+          // Checksums are not judged unless asked for; payloads here are no DNS, whatever their ports say.
+          ...['ip', 'tcp', 'udp'].flatMap((protocol) => ['-o', `${protocol}.check_checksum:TRUE`]),
+          ...['dns', 'mdns', 'http', 'tls', 'discard', 'echo'].flatMap((protocol) => [
+            '--disable-protocol',
+            protocol,
+          ]),
+        ],
+        {
+          encoding: 'utf8',
+          stdio: ['ignore', 'pipe', 'ignore'],
+        },
+      )
+        .split('\n')
+        .filter((line) => line !== '');
+    const named = (line: string): string => `${sent[Number.parseInt(line, 10) - 1]?.from}: ${line}`;
+    t.same(decode(faults.join(' || ')).map(named), []);
+    // It can tell: everything was decoded, and what goes into the tunnel as EtherIP.
+    t.equal(decode('ip').length, sent.length);
+    const tunnelled = sent.filter(({ frame }) => frame.startsWith('020000000102')).length;
+    t.equal(decode('etherip && ip.proto == 97 && ip.flags.df == 1 && ip.ttl == 64').length, tunnelled);
+    t.ok(sent.length > 100);
+  },
+);

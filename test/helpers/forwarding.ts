@@ -1,0 +1,122 @@
+/** Forwarding tables and neighbors as text, and the pipelines that run on them in memory. */
+
+import type {
+  NativeEvent,
+  NativeForwardingTable,
+  NativePipeline,
+  NativeVerdict,
+} from '../../src/native/addon.js';
+import { loadAddon } from '../../src/native/binding.js';
+import { ipv4ToBytes } from '../../src/net/address.js';
+import { macToBytes } from '../../src/net/mac.js';
+import { type Bytes, be16, bytes } from './frames.js';
+
+export interface PeerText {
+  localAddress: string;
+  address: string;
+  innerMtu: number;
+  masqueradeUnlisted: boolean;
+  resolveThroughTunnel: boolean;
+}
+
+export interface ProxiedText {
+  address: string;
+  host: string;
+  prefixLength: number;
+  peer: number;
+}
+
+export interface TableText {
+  overlayMac: string;
+  overlayAddress: string;
+  overlayMtu: number;
+  underlayMac: string;
+  peers: PeerText[];
+  proxied: ProxiedText[];
+  reserved: string[];
+  masqueradePorts: [number, number];
+}
+
+/** scope: 0 overlay, 1 underlay, 2 + peer inside the tunnel. No MAC: it does not answer. */
+export interface NeighborText {
+  scope: number;
+  address: string;
+  mac?: string;
+}
+
+const le16 = (value: number): number[] => be16(value).reverse();
+
+export function toTable(table: TableText): NativeForwardingTable {
+  return {
+    overlayMac: macToBytes(table.overlayMac),
+    overlayAddress: ipv4ToBytes(table.overlayAddress),
+    overlayMtu: table.overlayMtu,
+    underlayMac: macToBytes(table.underlayMac),
+    peers: table.peers.map((peer) => ({
+      ...peer,
+      localAddress: ipv4ToBytes(peer.localAddress),
+      address: ipv4ToBytes(peer.address),
+    })),
+    proxied: bytes(
+      ...table.proxied.map((entry) =>
+        bytes(ipv4ToBytes(entry.address), ipv4ToBytes(entry.host), [entry.prefixLength, 0], le16(entry.peer)),
+      ),
+    ),
+    reserved: bytes(...table.reserved.map((address) => ipv4ToBytes(address))),
+    masqueradeFirstPort: table.masqueradePorts[0],
+    masqueradeLastPort: table.masqueradePorts[1],
+  };
+}
+
+export function toNeighbors(neighbors: readonly NeighborText[]): Uint8Array {
+  return bytes(
+    ...neighbors.map(({ scope, address, mac }, slot) =>
+      bytes(
+        le16(scope),
+        [mac === undefined ? 2 : 1, 0],
+        ipv4ToBytes(address),
+        mac === undefined ? new Uint8Array(6) : macToBytes(mac),
+        le16(slot),
+      ),
+    ),
+  );
+}
+
+/** "unresolved 0 10.0.0.10", "arp 2 <hex>": an event in a line. */
+export function eventText(event: NativeEvent): string {
+  switch (event.kind) {
+    case 'unresolved':
+    case 'heard':
+      return `${event.kind} ${event.scope} ${event.address.join('.')}`;
+    case 'arp':
+      return `arp ${event.scope} ${event.frame.toString('hex')}`;
+    case 'worker-failed':
+      return `${event.kind} ${event.worker} ${event.code}`;
+  }
+}
+
+/** A gateway without sockets. */
+export class MemoryGateway {
+  readonly pipeline: NativePipeline;
+  readonly #names: string[];
+
+  constructor(table: TableText, neighbors: readonly NeighborText[]) {
+    const addon = loadAddon();
+    this.#names = addon.counterNames;
+    this.pipeline = new addon.Pipeline();
+    this.pipeline.publishTable(toTable(table));
+    this.pipeline.publishNeighbors(toNeighbors(neighbors));
+  }
+
+  run(direction: 'encap' | 'decap', frame: Bytes, virtio?: Bytes): NativeVerdict {
+    return direction === 'encap' ? this.pipeline.encap(frame, virtio) : this.pipeline.decap(frame, virtio);
+  }
+
+  /** Those that are not zero. */
+  counters(): Record<string, number> {
+    const values = new BigUint64Array(this.#names.length);
+    this.pipeline.readCounters(values);
+    const pairs = this.#names.map((name, index): [string, number] => [name, Number(values[index])]);
+    return Object.fromEntries(pairs.filter(([, value]) => value !== 0));
+  }
+}
