@@ -18,6 +18,8 @@ export interface StatusResult {
   underlay: { interface: string; address: string; mac: string; mtu: number; up: boolean };
   /** Which rung each direction runs on, and why not a higher one. */
   acceleration: { encap: { rung: string; why: string }; decap: { rung: string; why: string } };
+  /** Offload features that are switched as long as this gateway runs; absent or empty: none. */
+  offloads?: { interface: string; feature: string; was: boolean; now: boolean }[];
   guard: { state: 'up' | 'down'; method: string };
   peers: {
     name: string;

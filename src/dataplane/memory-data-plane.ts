@@ -13,6 +13,7 @@ import type {
   ForwardingTable,
   PeerCounters,
   Scope,
+  Segmentation,
   WorkerCounters,
 } from './port.js';
 
@@ -24,6 +25,8 @@ export interface SentFrame {
 export interface MemoryDataPlaneBehaviour {
   /** Thrown by start(), as the workers would when a socket cannot be opened. */
   readonly startError?: Error;
+  /** Thrown by start() where kernel segmentation was asked for. */
+  readonly segmentationError?: Error;
   /** False: the workers never take up what is published. */
   readonly acknowledges?: boolean;
   readonly neighborSlots?: number;
@@ -43,6 +46,8 @@ export class MemoryDataPlane implements DataPlane {
   /** What send() answers. */
   sends = true;
   sweeps = 0;
+  /** What segmentation() answers; a test may set "broken". */
+  segmenting: Segmentation;
   workerRows: WorkerCounters[] = [];
   bindingRows: Binding[] = [];
   readonly #behaviour: MemoryDataPlaneBehaviour;
@@ -56,6 +61,7 @@ export class MemoryDataPlane implements DataPlane {
     this.neighborSlots = behaviour.neighborSlots ?? 1024;
     this.dropReasons = behaviour.dropReasons ?? [];
     this.#use = new Uint32Array(this.neighborSlots);
+    this.segmenting = options.kernelSegmentation ? 'kernel' : 'user-space';
   }
 
   /** The table in force; undefined before the first publish. */
@@ -93,6 +99,9 @@ export class MemoryDataPlane implements DataPlane {
 
   start(): void {
     if (this.#behaviour.startError) throw this.#behaviour.startError;
+    if (this.options.kernelSegmentation && this.#behaviour.segmentationError) {
+      throw this.#behaviour.segmentationError;
+    }
     this.started = true;
   }
 
@@ -128,6 +137,14 @@ export class MemoryDataPlane implements DataPlane {
 
   bindings(): Binding[] {
     return this.bindingRows;
+  }
+
+  useKernelSegmentation(use: boolean): void {
+    this.segmenting = use && this.options.kernelSegmentation === true ? 'kernel' : 'user-space';
+  }
+
+  segmentation(): Segmentation {
+    return this.segmenting;
   }
 
   close(): void {

@@ -32,8 +32,10 @@ import type {
   DataPlaneOptions,
   DropReason,
   ForwardingTable,
+  KernelOffloads,
   PeerCounters,
   Scope,
+  Segmentation,
   TableEntry,
   WorkerCounters,
 } from './port.js';
@@ -47,6 +49,13 @@ export const createNativeDataPlane: DataPlaneFactory = (options) => nativeDataPl
 export function nativeDataPlaneFrom(addon: NativeAddon, options: DataPlaneOptions): DataPlane {
   return new NativeDataPlaneAdapter(addon, options);
 }
+
+/** Loads the addon at the first question; throws VpcConnError when it cannot be loaded. */
+export const nativeOffloads: KernelOffloads = {
+  readFeatures: (name) => loadAddon().readFeatures(name),
+  setFeatures: (name, wanted) => loadAddon().setFeatures(name, wanted),
+  probeSegmentation: () => loadAddon().probeKernelSegmentation(),
+};
 
 class NativeDataPlaneAdapter implements DataPlane {
   readonly neighborSlots = NEIGHBOR_SLOTS;
@@ -70,6 +79,7 @@ class NativeDataPlaneAdapter implements DataPlane {
       underlayName: options.underlay.name,
       workers: options.workers,
       spinMicroseconds: options.spinMicroseconds,
+      kernelSegmentation: options.kernelSegmentation ?? false,
       onEvents: (events) => {
         for (const event of events) {
           // A batch may still be on its way while close() runs.
@@ -79,7 +89,8 @@ class NativeDataPlaneAdapter implements DataPlane {
       },
     });
     // process.exit(), an uncaught throw and SIGTERM run no environment clean-up hooks on the main thread.
-    process.once('exit', this.#closeAtExit);
+    // Before other listeners: the workers rely on offloads that another one restores.
+    process.prependOnceListener('exit', this.#closeAtExit);
   }
 
   publishTable(table: ForwardingTable): number {
@@ -142,6 +153,14 @@ class NativeDataPlaneAdapter implements DataPlane {
       state: binding.state,
       idleSeconds: binding.idleSeconds,
     }));
+  }
+
+  useKernelSegmentation(use: boolean): void {
+    this.#native.useKernelSegmentation(use);
+  }
+
+  segmentation(): Segmentation {
+    return this.#native.segmentation();
   }
 
   close(): void {

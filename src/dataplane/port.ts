@@ -103,15 +103,39 @@ export interface DataPlane {
   peerCounters(): PeerCounters[];
   sweepBindings(): number;
   bindings(): Binding[];
+  /**
+   * Whether TCP super-frames go to the kernel whole or are segmented in user space; nothing is lost in between.
+   * Only where `kernelSegmentation` was asked for.
+   */
+  useKernelSegmentation(use: boolean): void;
+  /** "broken": the kernel's part stopped working, and the workers segment in user space by themselves. */
+  segmentation(): Segmentation;
   close(): void;
 }
+
+export type Segmentation = 'user-space' | 'kernel' | 'broken';
 
 export interface DataPlaneOptions {
   readonly overlay: { readonly ifindex: number; readonly name: string };
   readonly underlay: { readonly ifindex: number; readonly name: string };
   readonly workers: number;
   readonly spinMicroseconds: number;
+  /** Encap workers give TCP super-frames to the kernel whole; start() throws where that fails. Default: false. */
+  readonly kernelSegmentation?: boolean;
   readonly onEvent: (event: DataPlaneEvent) => void;
 }
 
 export type DataPlaneFactory = (options: DataPlaneOptions) => DataPlane;
+
+/** An interface's offload features by their ethtool names ("tx-tcp-segmentation"). */
+export type Features = Readonly<Record<string, { readonly active: boolean; readonly changeable: boolean }>>;
+
+/** What the rungs of acceleration ask of the kernel before and beside the workers. */
+export interface KernelOffloads {
+  /** Throws where there is no such interface. */
+  readFeatures(interfaceName: string): Features;
+  /** Throws when the kernel refuses; a feature that the driver keeps shows in the next readFeatures. */
+  setFeatures(interfaceName: string, wanted: Readonly<Record<string, boolean>>): void;
+  /** Sends a test super-frame through private taps, gone afterwards. undefined: it works; else why not. */
+  probeSegmentation(): string | undefined;
+}

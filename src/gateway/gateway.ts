@@ -9,16 +9,17 @@ import { isDeepStrictEqual } from 'node:util';
 import { throwOnErrors } from '../config/finding.js';
 import type { Settings } from '../config/settings.js';
 import type { FlowRow, NeighborRow, StatsResult, StatusResult } from '../control/protocol.js';
-import { createNativeDataPlane } from '../dataplane/native-data-plane.js';
-import type { DataPlane, DataPlaneEvent, DataPlaneFactory } from '../dataplane/port.js';
+import { createNativeDataPlane, nativeOffloads } from '../dataplane/native-data-plane.js';
+import type { DataPlane, DataPlaneEvent, DataPlaneFactory, KernelOffloads } from '../dataplane/port.js';
 import { VpcConnError } from '../errors.js';
 import { createLogger, type Logger, setLogLevel } from '../log.js';
-import { createNeighbors, type Neighbors, type NeighborView } from '../neighbor/neighbors.js';
-import { type Link, type Netlink, openNetlink } from '../net/netlink.js';
+import { createNeighbors, type Neighbors } from '../neighbor/neighbors.js';
+import { type Netlink, openNetlink } from '../net/netlink.js';
 import { VERSION } from '../version.js';
+import { type Acceleration, accelerate, unsupportedFindings } from './acceleration.js';
 import { createGuard, type Guard } from './guard.js';
-import { type Machine, machineOf, makePlan, type Plan, type PlannedInterface, readMachine } from './plan.js';
-import { machineFindings, unsupportedFindings } from './preflight.js';
+import { INTERFACE_GONE, makePlan, neighborView, type Plan, readMachine, readMachineAgain } from './plan.js';
+import { machineFindings } from './preflight.js';
 import { effectiveCapabilities, requirePrivileges } from './privileges.js';
 import { bothGuards, describeChanges, describeMachineChanges, refuseRestart } from './reload.js';
 import { createNextHops, type NextHops } from './routes.js';
@@ -30,8 +31,6 @@ const ACKNOWLEDGE_POLL = 2;
 /** Netlink reports a change in several messages; they are read together, milliseconds. */
 const SETTLE = 20;
 const TICK = 1000;
-
-const INTERFACE_GONE = 'interface-gone';
 
 export interface GatewayEvents {
   /** The gateway cannot go on and has already stopped by itself; the error says why and what to do. */
@@ -62,6 +61,7 @@ export interface GatewayOptions {
   /** Default: one made from settings.log. */
   readonly logger?: Logger;
   readonly dataPlaneFactory?: DataPlaneFactory;
+  readonly kernelOffloads?: KernelOffloads;
   readonly openNetlink?: () => Netlink;
   readonly guardFactory?: () => Guard;
   readonly neighborsFactory?: typeof createNeighbors;
@@ -79,6 +79,7 @@ export function createGateway(settings: Settings, options: GatewayOptions = {}):
 interface Parts {
   readonly netlink: Netlink;
   readonly guard: Guard;
+  readonly acceleration: Acceleration;
   readonly dataPlane: DataPlane;
   readonly neighbors: Neighbors;
   readonly nextHops: NextHops;
@@ -152,13 +153,14 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   }
 
   status(): StatusResult {
-    const { dataPlane, guard, neighbors } = this.#running();
+    const { acceleration, dataPlane, guard, neighbors } = this.#running();
     const plan = this.#planned();
     const peerCounters = dataPlane.peerCounters();
     const now = monotonicSeconds();
     this.#activity.observe(peerCounters, now);
-    const degraded =
-      this.#trouble !== undefined || plan.notices.some(({ code }) => code !== 'proxied-configured');
+    const rungs = acceleration.rungs();
+    const notices = [...(this.#trouble === undefined ? [] : [this.#trouble]), ...acceleration.notices()];
+    const degraded = notices.length > 0 || plan.notices.some(({ code }) => code !== 'proxied-configured');
     return statusOf({
       plan,
       version: VERSION,
@@ -169,12 +171,14 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
         published: this.#published,
         acknowledged: Math.min(this.#published, dataPlane.acknowledgedGeneration()),
       },
+      acceleration: rungs,
+      offloads: acceleration.changes(),
       guard: guard.state(),
       neighbors: neighbors.rows(),
       peerCounters,
       activity: this.#activity,
       now,
-      notices: this.#trouble === undefined ? [] : [this.#trouble],
+      notices,
     });
   }
 
@@ -218,17 +222,11 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     const guard = this.#holding((this.#options.guardFactory ?? createGuard)(), (held) => held.close());
     guard.apply(plan.guard);
 
-    const dataPlane = this.#holding(
-      (this.#options.dataPlaneFactory ?? createNativeDataPlane)({
-        overlay: { ifindex: plan.overlay.ifindex, name: plan.overlay.interface },
-        underlay: { ifindex: plan.underlay.ifindex, name: plan.underlay.interface },
-        workers: plan.workers,
-        spinMicroseconds: settings.dataplane.spin,
-        onEvent: (event) => this.#heard(event),
-      }),
+    const acceleration = this.#holding(
+      accelerate(plan, netlink, this.#options.kernelOffloads ?? nativeOffloads, this.#logger),
       (held) => held.close(),
     );
-    this.#published = dataPlane.publishTable(plan.table);
+    const dataPlane = this.#holding(this.#startDataPlane(plan, acceleration), (held) => held.close());
     const nextHops = createNextHops(netlink, () => this.#planned());
     const neighbors = this.#holding(
       (this.#options.neighborsFactory ?? createNeighbors)({
@@ -249,14 +247,36 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
       }),
       (held) => held.close(),
     );
-    this.#parts = { netlink, guard, dataPlane, neighbors, nextHops };
-    dataPlane.start();
+    this.#parts = { netlink, guard, acceleration, dataPlane, neighbors, nextHops };
     this.#pinPeers(neighbors, plan);
     await this.#acknowledged(dataPlane, this.#published);
     this.#startedAt = monotonicSeconds();
     // A running gateway keeps its process alive, as a listening server does.
-    const tick = setInterval(() => this.#tick(dataPlane), TICK);
+    const tick = setInterval(() => this.#tick(dataPlane, acceleration), TICK);
     this.#undo.push(() => clearInterval(tick));
+  }
+
+  /** Attaches the workers on the highest rung that they start with. What they report waits for this turn's end. */
+  #startDataPlane(plan: Plan, acceleration: Acceleration): DataPlane {
+    for (;;) {
+      const dataPlane = (this.#options.dataPlaneFactory ?? createNativeDataPlane)({
+        overlay: { ifindex: plan.overlay.ifindex, name: plan.overlay.interface },
+        underlay: { ifindex: plan.underlay.ifindex, name: plan.underlay.interface },
+        workers: plan.workers,
+        spinMicroseconds: plan.settings.dataplane.spin,
+        ...acceleration.wanted,
+        onEvent: (event) => this.#heard(event),
+      });
+      try {
+        this.#published = dataPlane.publishTable(plan.table);
+        dataPlane.start();
+        acceleration.attach(dataPlane);
+        return dataPlane;
+      } catch (error) {
+        dataPlane.close();
+        if (!acceleration.lower(error)) throw error;
+      }
+    }
   }
 
   async #reload(next: Settings): Promise<{ generation: number; changes: string[] }> {
@@ -323,6 +343,8 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
 
   async #follow(): Promise<void> {
     const parts = this.#running();
+    // First: with other features super-frames would leave as they must not.
+    parts.acceleration.follow();
     const before = this.#planned();
     let after: Plan;
     try {
@@ -411,7 +433,8 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     return this.#planned().peers[place]?.name ?? `${place}`;
   }
 
-  #tick(dataPlane: DataPlane): void {
+  #tick(dataPlane: DataPlane, acceleration: Acceleration): void {
+    acceleration.tick();
     this.#activity.observe(dataPlane.peerCounters(), monotonicSeconds());
     this.#sweepBindings(dataPlane);
   }
@@ -460,31 +483,6 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     if (this.#plan === undefined) throw new VpcConnError('not-running', 'This gateway was not started.');
     return this.#plan;
   }
-}
-
-/** The machine with the interfaces of a plan in force. Throws VpcConnError when one of them is gone. */
-function readMachineAgain(netlink: Netlink, { overlay, underlay }: Plan): Machine {
-  const links = netlink.links();
-  // By index: sockets and rings are bound to it, and one that comes back under its old name has another.
-  const again = ({ ifindex, interface: name }: PlannedInterface): Link => {
-    const link = links.find((one) => one.ifindex === ifindex);
-    if (link) return link;
-    throw new VpcConnError(
-      INTERFACE_GONE,
-      `Interface ${name} has disappeared. Attach it again, then start vpc-conn again.`,
-    );
-  };
-  return machineOf(netlink, again(overlay), again(underlay));
-}
-
-function neighborView(plan: Plan): NeighborView {
-  return {
-    table: plan.table,
-    underlayAddress: plan.underlay.address,
-    onLink: plan.overlaySubnets,
-    ownAddresses: plan.ownAddresses,
-    arp: plan.settings.overlay.arp,
-  };
 }
 
 /** Seconds of CLOCK_MONOTONIC, the clock of the data plane's time stamps. */

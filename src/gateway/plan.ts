@@ -5,7 +5,8 @@
 import { availableParallelism } from 'node:os';
 import type { PeerSettings, Settings } from '../config/settings.js';
 import type { ForwardingTable, TableEntry, TablePeer } from '../dataplane/port.js';
-import { SettingsError } from '../errors.js';
+import { SettingsError, VpcConnError } from '../errors.js';
+import type { NeighborView } from '../neighbor/neighbors.js';
 import {
   contains,
   firstAddress,
@@ -25,6 +26,8 @@ export const TUNNEL_OVERHEAD = 36;
 const SMALLEST_INNER_MTU = 68;
 
 const MOST_WORKERS = 4;
+
+export const INTERFACE_GONE = 'interface-gone';
 
 /** What the machine looks like, read in one go. */
 export interface Machine {
@@ -94,6 +97,21 @@ export function machineOf(netlink: Netlink, overlay: Link, underlay: Link): Mach
     addresses: netlink.addresses(),
     peerRoute: (peerAddress, from) => routeFrom(netlink, peerAddress, from),
   };
+}
+
+/** The machine with the interfaces of a plan in force. Throws VpcConnError when one of them is gone. */
+export function readMachineAgain(netlink: Netlink, { overlay, underlay }: Plan): Machine {
+  const links = netlink.links();
+  // By index: sockets and rings are bound to it, and one that comes back under its old name has another.
+  const again = ({ ifindex, interface: name }: PlannedInterface): Link => {
+    const link = links.find((one) => one.ifindex === ifindex);
+    if (link) return link;
+    throw new VpcConnError(
+      INTERFACE_GONE,
+      `Interface ${name} has disappeared. Attach it again, then start vpc-conn again.`,
+    );
+  };
+  return machineOf(netlink, again(overlay), again(underlay));
 }
 
 /**
@@ -283,4 +301,15 @@ function configuredNotices(
     const message = `${held.address}, proxied for peer ${peers[entry.peer]?.name}, is also configured in the operating system. The kernel guard keeps the kernel from answering for it; nothing needs to be done.`;
     return [{ code: 'proxied-configured', message } as const];
   });
+}
+
+/** What the neighbors have to know of a plan. */
+export function neighborView(plan: Plan): NeighborView {
+  return {
+    table: plan.table,
+    underlayAddress: plan.underlay.address,
+    onLink: plan.overlaySubnets,
+    ownAddresses: plan.ownAddresses,
+    arp: plan.settings.overlay.arp,
+  };
 }

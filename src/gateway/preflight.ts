@@ -3,12 +3,23 @@
  * and probes; nothing that it does outlives the call.
  */
 import { readFileSync } from 'node:fs';
-import { findingAt, type Finding as SettingsFinding } from '../config/finding.js';
+import type { Finding as SettingsFinding } from '../config/finding.js';
 import { validateAgainstMachine } from '../config/machine.js';
 import type { Settings } from '../config/settings.js';
+import { nativeOffloads } from '../dataplane/native-data-plane.js';
+import type { KernelOffloads } from '../dataplane/port.js';
 import { VpcConnError } from '../errors.js';
-import { type Netlink, openNetlink } from '../net/netlink.js';
+import { type Link, type Netlink, openNetlink } from '../net/netlink.js';
+import {
+  fitSegmentation,
+  insistence,
+  listed,
+  obstacleText,
+  probeSegmentation,
+  unsupportedFindings,
+} from './acceleration.js';
 import { probeGuard } from './guard.js';
+import { offloadsOf, onOff } from './offloads.js';
 import { makePlan, type Plan, type PlannedPeer, readMachine, TUNNEL_OVERHEAD } from './plan.js';
 import { effectiveCapabilities, privilegeTrouble } from './privileges.js';
 
@@ -31,10 +42,14 @@ export interface PreflightProbes {
   readonly sysctl?: (path: string) => string | undefined;
   /** Loads the guard's library and makes its kind of table for a moment; throws VpcConnError. */
   readonly probeGuard?: () => unknown;
+  readonly kernelOffloads?: KernelOffloads;
 }
 
 /** Inner packets below this are refused by no host, but every application suffers (RFC 791: 576). */
 const COMFORTABLE_MTU = 576;
+
+/** ENA's limit for XDP programs in its driver that take a frame in one piece, bytes. */
+const MOST_XDP_MTU = 3502;
 
 /** Everything worth knowing before a start, errors first. Rejects only when nothing could be asked at all. */
 export async function preflight(settings: Settings, probes: PreflightProbes = {}): Promise<Finding[]> {
@@ -55,6 +70,8 @@ export async function preflight(settings: Settings, probes: PreflightProbes = {}
     if (!machine.some((finding) => finding.severity === 'error')) {
       const plan = makePlan(settings, readMachine(netlink, settings));
       findings.push(...planFindings(plan, netlink), ...kernelFindings(sysctl));
+      const kernel = probes.kernelOffloads ?? nativeOffloads;
+      if (privileges === undefined) findings.push(...accelerationFindings(plan, netlink, kernel));
     }
   } finally {
     netlink.close();
@@ -62,18 +79,9 @@ export async function preflight(settings: Settings, probes: PreflightProbes = {}
   return bySeverity(findings);
 }
 
-/** What this version does not do. */
-export function unsupportedFindings(settings: Settings): SettingsFinding[] {
-  const { acceleration } = settings.dataplane;
-  if (acceleration === 'auto' || acceleration === 'off') return [];
-  return [
-    findingAt(
-      settings,
-      'dataplane.acceleration',
-      'acceleration-unsupported',
-      `${acceleration} is not supported by this version. Use auto or off.`,
-    ),
-  ];
+/** Private taps of kernel segmentation and its self-test: of a gateway that runs, and none of this machine's own. */
+function isOwnTap({ name, kind }: Link): boolean {
+  return kind === 'tun' && /^vpc[cp]\d+$/.test(name);
 }
 
 /** Whether links and addresses fit the settings. */
@@ -85,7 +93,7 @@ export function machineFindings(
   const range = sysctl('net/ipv4/ip_local_port_range')?.trim().split(/\s+/).map(Number);
   const [low, high] = range ?? [];
   return validateAgainstMachine(settings, {
-    links: netlink.links(),
+    links: netlink.links().filter((link) => !isOwnTap(link)),
     addresses: netlink.addresses(),
     ipLocalPortRange: low === undefined || high === undefined ? undefined : [low, high],
   });
@@ -139,6 +147,50 @@ function routeFindings({ underlay }: Plan, peer: PlannedPeer, key: string, netli
   return [
     { severity: 'warning', code: route ? 'peer-route-elsewhere' : 'peer-no-route', message, remedy, key },
   ];
+}
+
+/** Which rungs a start would run on, and what it would switch. The self-test's taps are gone when this returns. */
+function accelerationFindings(plan: Plan, netlink: Netlink, kernel: KernelOffloads): Finding[] {
+  const { settings, underlay } = plan;
+  const { acceleration, offloads } = settings.dataplane;
+  const findings = leftoverFindings(plan, netlink, kernel);
+  if (acceleration === 'off') return findings;
+  const device = underlay.interface;
+  const { switches, obstacle: misfit } = fitSegmentation(kernel, device, offloads);
+  const obstacle = probeSegmentation(kernel) ?? misfit;
+  if (obstacle !== undefined && acceleration !== 'auto') {
+    return [...findings, withoutRemedy(insistence(settings, obstacle))];
+  }
+  const encap =
+    obstacle === undefined ? 'on rung segment' : `without acceleration: ${obstacleText(obstacle)}`;
+  findings.push(info('acceleration', `Frames to the underlay run ${encap}`));
+  if (obstacle === undefined && Object.keys(switches).length > 0) {
+    const message = `A start switches offloads of ${device}: ${listed(switches)}; its end sets them back.`;
+    findings.push(
+      info('offloads-switched', message, 'To have nothing switched, set dataplane.offloads: leave.'),
+    );
+  }
+  if (underlay.mtu > MOST_XDP_MTU) {
+    const message = `${device} has an MTU of ${underlay.mtu}. Where a driver takes XDP programs only up to ${MOST_XDP_MTU} bytes (ENA), frames from the underlay cannot be accelerated.`;
+    findings.push(info('mtu-xdp', message, `ip link set ${device} mtu ${MOST_XDP_MTU} allows it.`));
+  }
+  return findings;
+}
+
+function leftoverFindings(plan: Plan, netlink: Netlink, kernel: KernelOffloads): Finding[] {
+  const refused: string[] = [];
+  const logger = { info: () => {}, warn: (message: string) => void refused.push(message) };
+  const left = offloadsOf(plan, () => netlink.links(), kernel, logger).leftovers();
+  const was = left.map(({ interface: name, feature, was }) => `${name} ${feature} ${onOff(was)}`);
+  const message = `A gateway ended without setting offloads back. The next start does: ${was.join(', ')}.`;
+  return [
+    ...(left.length > 0 ? [info('offloads-left', message)] : []),
+    ...refused.map((text) => info('offloads-note', text)),
+  ];
+}
+
+function info(code: string, message: string, remedy = ''): Finding {
+  return { severity: 'info', code, message, remedy };
 }
 
 function kernelFindings(sysctl: (path: string) => string | undefined): Finding[] {

@@ -2,12 +2,12 @@
 import type { FlowRow, NeighborRow, PeerState, StatsResult, StatusResult } from '../control/protocol.js';
 import type { Binding, DropReason, PeerCounters, WorkerCounters } from '../dataplane/port.js';
 import type { NeighborCounters } from '../neighbor/neighbors.js';
+import type { OffloadChange } from './offloads.js';
 import type { Plan, PlannedPeer } from './plan.js';
 
 /** A peer that was not heard for this long is silent, seconds. There are no keepalives to be missed yet. */
 export const SILENT_AFTER = 10;
 
-const NO_ACCELERATION = 'kernel segmentation and XDP are not part of this version';
 /** A moment, not an amount: nothing to add up or to show among the counters. */
 const LAST_RX = 'last_rx_seconds';
 
@@ -48,6 +48,8 @@ export interface StatusFacts {
   readonly state: StatusResult['state'];
   readonly uptimeSeconds: number;
   readonly generation: StatusResult['generation'];
+  readonly acceleration: StatusResult['acceleration'];
+  readonly offloads: readonly OffloadChange[];
   readonly guard: StatusResult['guard'];
   readonly neighbors: readonly NeighborRow[];
   readonly peerCounters: readonly PeerCounters[];
@@ -61,7 +63,6 @@ export interface StatusFacts {
 export function statusOf(facts: StatusFacts): StatusResult {
   const { plan } = facts;
   const { settings, overlay, underlay } = plan;
-  const rung = { rung: 'off', why: NO_ACCELERATION };
   return {
     name: settings.name,
     version: facts.version,
@@ -72,7 +73,8 @@ export function statusOf(facts: StatusFacts): StatusResult {
     generation: facts.generation,
     overlay: { ...side(overlay), arp: settings.overlay.arp },
     underlay: side(underlay),
-    acceleration: { encap: rung, decap: rung },
+    acceleration: facts.acceleration,
+    offloads: [...facts.offloads],
     guard: facts.guard,
     peers: plan.peers.map((peer) => peerStatus(peer, facts)),
     notices: [...plan.notices.map((notice) => notice.message), ...facts.notices],

@@ -85,7 +85,7 @@ function origin(status: StatusResult): string {
   );
 }
 
-function machineRows({ overlay, underlay, guard, acceleration }: StatusResult): string[][] {
+function machineRows({ overlay, underlay, guard, acceleration, offloads = [] }: StatusResult): string[][] {
   const side = (end: StatusResult['underlay']) =>
     `${end.interface}  ${end.address}  ${end.mac}  mtu ${end.mtu}  ${end.up ? 'up' : 'DOWN'}`;
   const rung = ({ rung, why }: { rung: string; why: string }) => (why === '' ? rung : `${rung}: ${why}`);
@@ -97,6 +97,12 @@ function machineRows({ overlay, underlay, guard, acceleration }: StatusResult): 
   const { encap, decap } = acceleration;
   if (encap.rung === decap.rung && encap.why === decap.why) rows.push(['acceleration', rung(encap)]);
   else rows.push(['encap', rung(encap)], ['decap', rung(decap)]);
+  for (const { interface: device, feature, was, now } of offloads) {
+    rows.push([
+      'offload',
+      `${device} ${feature} ${now ? 'on' : 'off'} while this gateway runs (was ${was ? 'on' : 'off'})`,
+    ]);
+  }
   return rows;
 }
 

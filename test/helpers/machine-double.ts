@@ -1,5 +1,6 @@
 /** A machine that a test can change: links, addresses, routes, and a guard that remembers what it was given. */
 import type { Settings } from '../../src/config/settings.js';
+import type { Features, KernelOffloads } from '../../src/dataplane/port.js';
 import type { Guard, GuardPlan } from '../../src/gateway/guard.js';
 import type { Address, Link, Netlink, Route } from '../../src/net/netlink.js';
 
@@ -87,6 +88,56 @@ export class GuardDouble implements Guard {
   }
 }
 
+/** An interface's features, and a kernel that passes its self-test. */
+export class OffloadsDouble implements KernelOffloads {
+  /** All interfaces have these. */
+  features: Record<string, { active: boolean; changeable: boolean }> = {
+    'tx-checksum-ip-generic': { active: true, changeable: true },
+    'tx-checksum-ipv4': { active: false, changeable: false },
+    'tx-tcp-segmentation': { active: false, changeable: true },
+    'tx-tcp-ecn-segmentation': { active: false, changeable: true },
+    'tx-tcp-mangleid-segmentation': { active: false, changeable: true },
+    'tx-tcp6-segmentation': { active: true, changeable: true },
+  };
+  /** The driver leaves these as they are. */
+  stubborn: string[] = [];
+  probed: string | undefined;
+  probes = 0;
+  /** Thrown by both. */
+  readError: Error | undefined;
+  setError: Error | undefined;
+  set: [name: string, wanted: Record<string, boolean>][] = [];
+  onSet: () => void = () => {};
+
+  readFeatures(_name: string): Features {
+    if (this.readError) throw this.readError;
+    return structuredClone(this.features);
+  }
+
+  setFeatures(name: string, wanted: Readonly<Record<string, boolean>>): void {
+    this.onSet();
+    if (this.setError) throw this.setError;
+    this.set.push([name, { ...wanted }]);
+    for (const [feature, on] of Object.entries(wanted))
+      if (!this.stubborn.includes(feature)) this.turn(feature, on);
+  }
+
+  probeSegmentation(): string | undefined {
+    this.probes += 1;
+    return this.probed;
+  }
+
+  /** As ethtool would. */
+  turn(feature: string, on: boolean): void {
+    const known = this.features[feature];
+    if (known) this.features[feature] = { ...known, active: on };
+  }
+
+  is(feature: string): boolean | undefined {
+    return this.features[feature]?.active;
+  }
+}
+
 export function proxied(text: string, host = text) {
   const [first = '', length = '32'] = text.split('/');
   return {
@@ -110,6 +161,9 @@ export function peer(changes: Partial<Settings['peers'][number]> = {}): Settings
   };
 }
 
+/** In a directory that does not exist: nothing of this machine's real gateways is read or written. */
+const NO_SOCKET = `/run/vpc-conn-test-${process.pid}/vpc-a.sock`;
+
 export function settings(changes: Partial<Settings> = {}): Settings {
   return {
     source: 'gateway.yaml',
@@ -119,7 +173,7 @@ export function settings(changes: Partial<Settings> = {}): Settings {
     peers: [peer()],
     dataplane: { acceleration: 'auto', workers: 1, offloads: 'manage', spin: 50 },
     masquerade: { firstPort: 61000, lastPort: 65535 },
-    control: { socket: '/run/vpc-conn/vpc-a.sock' },
+    control: { socket: NO_SOCKET },
     log: { level: 'info', format: 'json' },
     ...changes,
   };

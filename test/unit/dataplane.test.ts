@@ -98,8 +98,9 @@ function addonDouble(changes: Partial<NativeDataPlane> = {}) {
     options?: NativeDataPlaneOptions;
     tables: NativeForwardingTable[];
     sent: [number, string][];
+    used: boolean[];
     closed: number;
-  } = { tables: [], sent: [], closed: 0 };
+  } = { tables: [], sent: [], used: [], closed: 0 };
   const native: NativeDataPlane = {
     workerNames: ['encap/0', 'decap/0'],
     publishTable: (published) => seen.tables.push(published),
@@ -122,6 +123,8 @@ function addonDouble(changes: Partial<NativeDataPlane> = {}) {
         idleSeconds: 2,
       },
     ],
+    useKernelSegmentation: (use) => seen.used.push(use),
+    segmentation: () => 'kernel',
     close: () => {
       seen.closed += 1;
     },
@@ -159,6 +162,7 @@ t.test('the adapter', async (t) => {
     underlayName: 'eth2',
     workers: 2,
     spinMicroseconds: 50,
+    kernelSegmentation: false,
   });
 
   t.same(dataPlane.peerCounters(), [], 'no peers before a table');
@@ -180,6 +184,9 @@ t.test('the adapter', async (t) => {
   t.ok(dataPlane.send({ peer: 1 }, Uint8Array.of(1, 2)));
   t.same(seen.sent, [[3, '0102']]);
   t.equal(dataPlane.dropReasons[0]?.name, 'truncated');
+  dataPlane.useKernelSegmentation(false);
+  t.same(seen.used, [false]);
+  t.equal(dataPlane.segmentation(), 'kernel');
 
   const frame = Buffer.from('ff', 'hex');
   seen.options?.onEvents([

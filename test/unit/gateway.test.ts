@@ -15,6 +15,7 @@ import {
   address,
   GuardDouble,
   MachineDouble,
+  OffloadsDouble,
   OVERLAY,
   peer,
   proxied,
@@ -39,6 +40,7 @@ interface CaseOptions extends GatewayOptions {
 function gatewayCase(t: Test, options: CaseOptions = {}) {
   const machine = new MachineDouble();
   const guard = new GuardDouble();
+  const kernel = new OffloadsDouble();
   const memory = memoryDataPlaneFactory(options.dataPlane);
   const log: { level: string; msg: string }[] = [];
   const logger = createLogger(
@@ -49,6 +51,7 @@ function gatewayCase(t: Test, options: CaseOptions = {}) {
     logger,
     openNetlink: () => machine,
     guardFactory: () => guard,
+    kernelOffloads: kernel,
     dataPlaneFactory: memory.factory,
     capabilities: () => ALL,
     ...options,
@@ -58,6 +61,7 @@ function gatewayCase(t: Test, options: CaseOptions = {}) {
     gateway,
     machine,
     guard,
+    kernel,
     log,
     messages: () => log.map((line) => line.msg),
     get dataPlane() {
@@ -94,6 +98,7 @@ t.test('start: guard first, then table, workers, peers; stop in reverse', async 
     underlay: { ifindex: 3, name: 'eth2' },
     workers: 1,
     spinMicroseconds: 50,
+    kernelSegmentation: true,
     onEvent: dataPlane.options.onEvent,
   });
   t.match(parseArp(dataPlane.sent[0]?.frame ?? new Uint8Array()), {
@@ -123,7 +128,7 @@ t.test('a start that fails at any step leaves nothing behind', async (t) => {
     { options?: CaseOptions; break?: (c: ReturnType<typeof gatewayCase>) => void; error: Expected }
   > = {
     'acceleration of a later version': {
-      options: { settings: settings({ dataplane: { ...settings().dataplane, acceleration: 'segment' } }) },
+      options: { settings: settings({ dataplane: { ...settings().dataplane, acceleration: 'full' } }) },
       error: { code: 'acceleration-unsupported', exitCode: 2 },
     },
     'no such interface': {
@@ -231,7 +236,11 @@ t.test('status', async (t) => {
       arp: 'respond',
     },
     underlay: { interface: 'eth2', address: '198.18.0.1', mac: UNDERLAY.mac, mtu: 1500, up: true },
-    acceleration: { encap: { rung: 'off', why: /not part of this version/ }, decap: { rung: 'off' } },
+    acceleration: {
+      encap: { rung: 'segment', why: '' },
+      decap: { rung: 'off', why: /XDP strip is not part of this version/ },
+    },
+    offloads: [],
     guard: { state: 'up', method: 'netdev ingress' },
     notices: [],
   });

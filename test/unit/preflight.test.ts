@@ -1,8 +1,16 @@
 import t from 'tap';
+import type { Settings } from '../../src/config/settings.js';
 import { VpcConnError } from '../../src/errors.js';
 import { type Finding, type PreflightProbes, preflight } from '../../src/gateway/preflight.js';
 import { effectiveCapabilities, missingCapabilities } from '../../src/gateway/privileges.js';
-import { address, MachineDouble, peer, settings } from '../helpers/machine-double.js';
+import {
+  address,
+  MachineDouble,
+  OffloadsDouble,
+  OVERLAY,
+  peer,
+  settings,
+} from '../helpers/machine-double.js';
 
 const ALL = 0xffffffffffn;
 
@@ -12,25 +20,36 @@ function fitting(changes: (machine: MachineDouble) => void = () => {}) {
   machine.routes.set('198.18.0.2', { ifindex: 3 });
   machine.change(3, { mtu: 1536 });
   changes(machine);
+  const kernel = new OffloadsDouble();
   const probes: PreflightProbes = {
     openNetlink: () => machine,
     capabilities: () => ALL,
     sysctl: () => undefined,
     probeGuard: () => 'netdev ingress',
+    kernelOffloads: kernel,
   };
-  return { machine, probes };
+  return { machine, kernel, probes };
+}
+
+/** With an acceleration about which there is nothing to find. */
+function plain(changes: Partial<Settings> = {}) {
+  return settings({ dataplane: dataplane({ acceleration: 'off' }), ...changes });
+}
+
+function dataplane(changes: Partial<Settings['dataplane']>) {
+  return { ...settings().dataplane, ...changes };
 }
 
 t.test('a machine that fits', async (t) => {
   const { machine, probes } = fitting();
-  t.same(await preflight(settings(), probes), []);
+  t.same(await preflight(plain(), probes), []);
   t.ok(machine.closed, 'nothing stays open');
 });
 
 t.test('each finding has its remedy', async (t) => {
   const find = async (
     changes: (machine: MachineDouble) => void,
-    wanted = settings(),
+    wanted = plain(),
     probes: Partial<PreflightProbes> = {},
   ) => await preflight(wanted, { ...fitting(changes).probes, ...probes });
 
@@ -39,7 +58,7 @@ t.test('each finding has its remedy', async (t) => {
     t.match(found, expected);
   };
 
-  exactly(await find(() => {}, settings(), { capabilities: () => 0n }), [
+  exactly(await find(() => {}, plain(), { capabilities: () => 0n }), [
     { severity: 'error', code: 'no-privileges', message: /CAP_NET_ADMIN and CAP_NET_RAW/, remedy: /as root/ },
     { severity: 'info', code: 'guard-not-probed' },
   ]);
@@ -47,7 +66,7 @@ t.test('each finding has its remedy', async (t) => {
   const refuse = () => {
     throw missing;
   };
-  exactly(await find(() => {}, settings(), { probeGuard: refuse }), [
+  exactly(await find(() => {}, plain(), { probeGuard: refuse }), [
     { severity: 'error', code: 'nftables-missing', message: missing.message },
   ]);
   exactly(await find((machine) => machine.remove(2)), [
@@ -81,27 +100,95 @@ t.test('each finding has its remedy', async (t) => {
   exactly(await find((machine) => machine.change(2, { up: false })), [
     { severity: 'warning', code: 'interface-down' },
   ]);
-  const { dataplane } = settings();
-  exactly(await find(() => {}, settings({ dataplane: { ...dataplane, acceleration: 'full' } })), [
-    {
-      severity: 'error',
-      code: 'acceleration-unsupported',
-      key: 'dataplane.acceleration',
-      message: /auto or off/,
-    },
-  ]);
   const sysctl = (values: Record<string, string>) => ({ sysctl: (path: string) => values[path] });
-  exactly(await find(() => {}, settings(), sysctl({ 'net/ipv4/ip_forward': '1\n' })), [
+  exactly(await find(() => {}, plain(), sysctl({ 'net/ipv4/ip_forward': '1\n' })), [
     { severity: 'info', code: 'ip-forward' },
   ]);
   exactly(
     await find(
       () => {},
-      settings({ peers: [peer({ unlisted: 'masquerade' })] }),
+      plain({ peers: [peer({ unlisted: 'masquerade' })] }),
       sysctl({ 'net/ipv4/ip_local_port_range': '32768\t61999\n' }),
     ),
     [{ severity: 'warning', code: 'masquerade-ports-overlap' }],
   );
+});
+
+t.test('acceleration: which rung, what is switched, what stands in the way', async (t) => {
+  const find = async (
+    wanted: Partial<Settings['dataplane']>,
+    change: (kernel: OffloadsDouble) => void = () => {},
+  ) => {
+    const { kernel, probes } = fitting();
+    change(kernel);
+    const before = structuredClone(kernel.features);
+    const found = await preflight(settings({ dataplane: dataplane(wanted) }), probes);
+    t.same(kernel.features, before, 'nothing was switched');
+    return found;
+  };
+  const tso = (kernel: OffloadsDouble) => kernel.turn('tx-tcp-segmentation', true);
+  const fixed = (kernel: OffloadsDouble) => {
+    kernel.features['tx-tcp-segmentation'] = { active: true, changeable: false };
+  };
+  const failing = (kernel: OffloadsDouble) => {
+    kernel.probed = 'bpf: Invalid argument';
+  };
+  const rung = {
+    severity: 'info',
+    code: 'acceleration',
+    message: 'Frames to the underlay run on rung segment',
+  };
+  t.match(await find({ acceleration: 'auto' }), [rung]);
+  t.match(await find({ acceleration: 'segment' }), [rung]);
+  t.match(await find({ acceleration: 'auto' }, tso), [
+    rung,
+    {
+      severity: 'info',
+      code: 'offloads-switched',
+      message: /eth2: tx-tcp-segmentation off;/,
+      remedy: /leave/,
+    },
+  ]);
+  t.match(await find({ acceleration: 'auto', offloads: 'leave' }, tso), [
+    { severity: 'info', code: 'acceleration', message: /without.*ethtool -K eth2 tx-tcp-segmentation off/ },
+  ]);
+  t.match(await find({ acceleration: 'auto' }, failing), [
+    { severity: 'info', code: 'acceleration', message: /without.*self-test.*bpf: Invalid argument/ },
+  ]);
+  for (const [change, message] of [
+    [
+      failing,
+      /gateway\.yaml: dataplane\.acceleration: segment does not work here: .*Invalid argument\. Set .*auto\.$/,
+    ],
+    [fixed, /eth2 cannot switch tx-tcp-segmentation/],
+  ] as const) {
+    t.match(await find({ acceleration: 'segment' }, change), [
+      { severity: 'error', code: 'acceleration-unavailable', key: 'dataplane.acceleration', message },
+    ]);
+  }
+  t.match(await find({ acceleration: 'segment', offloads: 'leave' }, tso), [
+    {
+      severity: 'error',
+      message: /Run ethtool -K eth2 tx-tcp-segmentation off, or set dataplane\.offloads: manage\.$/,
+    },
+  ]);
+  t.match(
+    (await find({ acceleration: 'full' })).filter(({ severity }) => severity === 'error'),
+    [{ code: 'acceleration-unsupported', key: 'dataplane.acceleration', message: /auto, segment or off/ }],
+  );
+});
+
+t.test("a large underlay MTU and XDP; a gateway's own taps", async (t) => {
+  const { probes } = fitting((machine) => machine.change(3, { mtu: 9001 }));
+  t.match(
+    (await preflight(settings(), probes)).filter(({ code }) => code === 'mtu-xdp'),
+    [{ severity: 'info', message: /9001/, remedy: /ip link set eth2 mtu 3502/ }],
+  );
+  const taps = fitting((machine) => {
+    machine.linkRows.push({ ...OVERLAY, ifindex: 8, name: 'vpcc0', kind: 'tun' });
+    machine.remove(2);
+  });
+  t.match(await preflight(plain(), taps.probes), [{ code: 'no-interface', message: /Use one of eth2\./ }]);
 });
 
 t.test('errors come first', async (t) => {
