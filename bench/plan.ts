@@ -81,8 +81,8 @@ export function plan({ quick, peers, only }: Choice): Case[] {
   );
 }
 
-/** Starting the labs of a variant, seconds for each contender. */
-const START_SECONDS = 1.5;
+/** Starting the lab of a contender, about. */
+export const START_SECONDS = 1.5;
 
 export function estimateSeconds(cases: readonly Case[], effort: Effort): number {
   const started = new Set(cases.map(({ variant, contender }) => `${variant.name}/${contender.name}`));

@@ -5,11 +5,17 @@ export class Progress {
   private readonly terminal = process.stderr.isTTY === true;
   private readonly started = performance.now();
 
-  /** `remaining`: seconds still to go, about. */
+  /** What is being done. `remaining`: seconds still to go, about. */
   show(what: string, remaining: number): void {
-    const line = `[bench ${duration(this.elapsed())}, about ${duration(remaining)} to go] ${what}`;
-    if (this.terminal) process.stderr.write(`\r\x1b[K${line.slice(0, (process.stderr.columns ?? 80) - 1)}`);
-    else process.stderr.write(`${line}\n`);
+    if (!this.terminal) return;
+    const line = this.line(what, remaining);
+    process.stderr.write(`\r\x1b[K${line.slice(0, (process.stderr.columns ?? 80) - 1)}`);
+  }
+
+  /** What has been done: on a terminal the next takes its place. */
+  done(what: string, remaining: number): void {
+    if (this.terminal) this.show(what, remaining);
+    else process.stderr.write(`${this.line(what, remaining)}\n`);
   }
 
   /** Something that stays on the screen. */
@@ -20,5 +26,9 @@ export class Progress {
   /** Seconds since the start. */
   elapsed(): number {
     return (performance.now() - this.started) / 1000;
+  }
+
+  private line(what: string, remaining: number): string {
+    return `[bench ${duration(this.elapsed())}, about ${duration(remaining)} to go] ${what}`;
   }
 }

@@ -7,7 +7,7 @@ import { start } from './contenders/contender.js';
 import { OtherRung } from './contenders/vpc-conn.js';
 import type { Variant } from './lab/bench-lab.js';
 import type { Effort } from './measure/tests.js';
-import { type Case, estimateSeconds } from './plan.js';
+import { type Case, estimateSeconds, START_SECONDS } from './plan.js';
 import type { Progress } from './progress.js';
 import { figure } from './report/format.js';
 import type { Sample } from './report/results.js';
@@ -42,10 +42,12 @@ class Runner {
   readonly notes = new Set<string>();
   /** Contenders that this machine cannot run, not asked again. */
   private readonly hopeless = new Set<string>();
-  private readonly roundSeconds: number;
+  private readonly failedStarts = new Map<string, number>();
+  /** Planned seconds that are not behind us yet. */
+  private planned: number;
 
   constructor(private readonly options: RoundsOptions) {
-    this.roundSeconds = estimateSeconds(options.cases, options.effort);
+    this.planned = estimateSeconds(options.cases, options.effort) * options.rounds;
   }
 
   async run(): Promise<void> {
@@ -84,6 +86,7 @@ class Runner {
         const due = here.filter((item) => item.test === test).map(({ contender }) => contender);
         for (const contender of shuffle(due, next)) {
           const one = running.get(contender);
+          this.planned -= test.seconds(effort);
           if (one === undefined) continue;
           if (this.over()) return;
           const where = `round ${round}, ${variant.name}/${contender.name}/${test.name}`;
@@ -100,11 +103,12 @@ class Runner {
             const main = test.metrics[0];
             const value = sample.values[test.name];
             if (main && value !== undefined) {
-              this.options.progress.show(`${where}: ${figure(value)} ${main.unit}`, this.remaining());
+              this.options.progress.done(`${where}: ${figure(value)} ${main.unit}`, this.remaining());
             }
           } catch (error) {
             sample.error = sentence(error);
             this.notes.add(`${where}: ${sample.error}`);
+            this.options.progress.done(`${where}: ${sample.error}`, this.remaining());
           }
           this.samples.push(sample);
         }
@@ -136,6 +140,7 @@ class Runner {
   private async start(round: number, variant: Variant, contender: Contender): Promise<Running | undefined> {
     const { progress } = this.options;
     const key = `${variant.name}/${contender.name}`;
+    this.planned -= START_SECONDS;
     if (this.hopeless.has(contender.name) || this.hopeless.has(key)) return undefined;
     const missing = await contender.missing?.();
     if (missing) {
@@ -149,17 +154,19 @@ class Runner {
       this.details.set(contender.name, running.detail);
       return running;
     } catch (error) {
-      // A rung that does not come up will not come up in the next round; anything else may be bad luck.
-      if (error instanceof OtherRung) this.hopeless.add(key);
+      // A rung that does not come up will not come up in the next round; anything else may be bad luck once.
+      const failed = (this.failedStarts.get(key) ?? 0) + 1;
+      this.failedStarts.set(key, failed);
+      if (error instanceof OtherRung || failed === 2) this.hopeless.add(key);
       this.notes.add(`${key}: ${sentence(error)}`);
+      progress.done(`round ${round}, ${key} does not start: ${sentence(error)}`, this.remaining());
       return undefined;
     }
   }
 
   private remaining(): number {
-    const { progress, rounds, deadline } = this.options;
-    const planned = this.roundSeconds * rounds;
-    return Math.min(planned, deadline) - progress.elapsed();
+    const { progress, deadline } = this.options;
+    return Math.max(0, Math.min(this.planned, deadline - progress.elapsed()));
   }
 }
 

@@ -31,16 +31,15 @@ export function vpcConn(rung: Rung): Contender {
         await process.until(ready, 'the gateway being ready', 30_000);
       }
       const rungs = await rungsOf(lab);
-      const strayed = rungs.filter(({ rung: actual }) => rung !== 'auto' && actual !== rung);
-      const [first] = strayed;
-      if (first)
-        throw new OtherRung(`${first.where} runs on ${first.rung}: ${first.why || 'no reason given'}.`);
-      const running = [...new Set(rungs.map(({ rung: actual }) => actual))].join(', ');
+      const strayed = rungs.find((each) => !fits(rung, each));
+      if (strayed)
+        throw new OtherRung(`${strayed.where} runs on ${strayed.rung}: ${strayed.why || 'no reason'}.`);
+      const running = [...new Set(rungs.map(({ direction, rung: actual }) => `${direction} ${actual}`))];
       return {
         lab,
         contender,
         processes: () => [...processes].map(([gateway, { pid }]) => ({ gateway, pid })),
-        detail: `EtherIP, rung ${running}`,
+        detail: `EtherIP, ${running.join(', ')}`,
         async verify() {
           const now = await rungsOf(lab);
           const changed = now.find(({ rung: actual }, index) => actual !== rungs[index]?.rung);
@@ -50,6 +49,13 @@ export function vpcConn(rung: Rung): Contender {
     },
   };
   return contender;
+}
+
+/** segment is about what goes out and full about what comes in; the other direction may be on a lower rung. */
+function fits(wanted: Rung, { direction, rung }: RungOf): boolean {
+  if (wanted === 'segment') return direction === 'decap' || rung === 'segment';
+  if (wanted === 'full') return direction === 'encap' || rung === 'full';
+  return wanted === 'auto' || rung === wanted;
 }
 
 function startGateway(lab: BenchLab, gateway: Gateway, rung: Rung): LabProcess {
@@ -83,6 +89,7 @@ function socketOf(lab: BenchLab, gateway: Gateway): string {
 
 interface RungOf {
   where: string;
+  direction: 'encap' | 'decap';
   rung: string;
   why: string;
 }
@@ -93,7 +100,7 @@ async function rungsOf(lab: BenchLab): Promise<RungOf[]> {
     const argv = [process.execPath, product().main, 'status', '--json', '--socket', socketOf(lab, gateway)];
     const status = JSON.parse(await lab.must(gateway, argv)) as StatusResult;
     for (const direction of ['encap', 'decap'] as const) {
-      rungs.push({ where: `${gateway} ${direction}`, ...status.acceleration[direction] });
+      rungs.push({ where: `${gateway} ${direction}`, direction, ...status.acceleration[direction] });
     }
   }
   return rungs;
