@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { loadAddon } from '../../src/native/binding.js';
 import { eventText, MemoryGateway, toNeighbors } from '../helpers/forwarding.js';
-import { pcap, virtioHeader } from '../helpers/frames.js';
+import { be16, bytes, pcap, virtioHeader } from '../helpers/frames.js';
 import { temporaryDirectory } from '../helpers/temporary-directory.js';
 import { DROPPED_CASES } from './cases-dropped.js';
 import { FORWARDED_CASES } from './cases-forwarded.js';
@@ -18,6 +18,7 @@ import { type CaseJson, fromText, toJson, toText } from './golden-case.js';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const CASES = [...FORWARDED_CASES, ...DROPPED_CASES];
+const CORPUS = fileURLToPath(new URL('../../native/fuzz/corpus/', import.meta.url));
 const caseFile = (name: string): string => join(HERE, name, 'case.json');
 const caseText = (json: CaseJson): string => `${JSON.stringify(json, null, 2)}\n`;
 
@@ -27,12 +28,30 @@ const directories = (): string[] =>
     .map(({ name }) => name)
     .sort();
 
+/** The fuzzers' first inputs: records of one byte of choices (none), two of length, the frame. */
+function writeCorpus(): void {
+  rmSync(CORPUS, { recursive: true, force: true });
+  for (const direction of ['encap', 'decap'] as const) {
+    mkdirSync(join(CORPUS, direction), { recursive: true });
+    for (const { name, steps } of CASES) {
+      const records = steps
+        .filter(({ frame }) => frame.length <= 400)
+        .slice(0, 8)
+        .map((step) => bytes([step.direction === direction ? 0 : 1], be16(step.frame.length), step.frame));
+      if (steps[0]?.direction === direction && records.length > 0) {
+        writeFileSync(join(CORPUS, direction, name), bytes(...records));
+      }
+    }
+  }
+}
+
 if (process.env.UPDATE_GOLDEN === '1') {
   for (const name of directories()) rmSync(join(HERE, name), { recursive: true });
   for (const golden of CASES) {
     mkdirSync(join(HERE, golden.name));
     writeFileSync(caseFile(golden.name), caseText(toJson(golden)));
   }
+  writeCorpus();
   const biome = fileURLToPath(new URL('../../node_modules/.bin/biome', import.meta.url));
   execFileSync(biome, ['format', '--write', HERE], { stdio: 'ignore' });
 }
