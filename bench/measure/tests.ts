@@ -53,6 +53,8 @@ export interface Metric {
   better: 'higher' | 'lower';
   /** Whether a ratio to a reference says anything. */
   ratio: boolean;
+  /** Explains other figures; by itself it is neither good nor bad. */
+  aside?: true;
 }
 
 const GIGABYTE = 1e9;
@@ -94,7 +96,10 @@ function tcp(name: string, title: string, args: readonly string[]): Test {
     metrics: [
       metric(name, title, 'Gbit/s'),
       ...cpuMetrics(name, title),
-      metric(`${name}.retransmits`, `${title}: retransmitted segments`, '1/GB', 'lower', false),
+      {
+        ...metric(`${name}.retransmits`, `${title}: retransmitted segments`, '1/GB', 'lower', false),
+        aside: true,
+      },
     ],
     seconds: ({ tcpSeconds }) => tcpSeconds + 0.6,
     async run(running, { tcpSeconds }) {
@@ -124,7 +129,7 @@ function flatOut(name: string, title: string, sizes: readonly number[]): Test {
     title,
     metrics: [
       metric(name, `${title}: delivered`, 'kpps'),
-      metric(`${name}.offered`, `${title}: offered`, 'kpps', 'higher', false),
+      { ...metric(`${name}.offered`, `${title}: offered`, 'kpps', 'higher', false), aside: true },
       metric(`${name}.reordered`, `${title}: out of order`, '%', 'lower', false),
     ],
     seconds: ({ udpSeconds }) => udpSeconds + 0.4,

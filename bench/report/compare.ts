@@ -52,6 +52,7 @@ export function differences(before: Results, after: Results): Difference[] {
   };
   for (const { name: variant } of after.variants) {
     for (const metric of after.tests.flatMap(({ metrics }) => metrics)) {
+      if (metric.aside) continue;
       for (const { name: contender } of after.contenders) {
         const relative = metric.ratio && contender !== 'vxlan';
         const values = (results: Results) =>
