@@ -23,8 +23,8 @@ ForwardingTable::ForwardingTable(TableContents contents) : contents_(std::move(c
   peer_by_pair_.Reserve(c.peers.size());
   peer_by_id_.Reserve(c.peers.size());
   tunnel_addresses_.Reserve(c.peers.size() * 2);
-  for (uint16_t i = 0; i < c.peers.size(); i++) {
-    const Peer& peer = c.peers[i];
+  for (const Peer& peer : c.peers) {
+    const uint16_t i = PeerIndex(peer);
     peer_by_pair_.Put((uint64_t{peer.local_address} << 32) | peer.address, i);
     peer_by_id_.Put(peer.id, i);
     tunnel_addresses_.Put(peer.local_address, 1);

@@ -72,7 +72,7 @@ UniqueFd LoadBpfProgram(BpfProgramType type, std::string_view name, std::span<co
     load.imm = maps.at(use.map);
     std::memcpy(&instructions[use.instruction], &load, sizeof load);
   }
-  std::vector<char> log(64 * 1024);
+  std::vector<char> log(size_t{64} * 1024);
   bpf_attr attributes{};
   attributes.prog_type = type == BpfProgramType::tc ? BPF_PROG_TYPE_SCHED_CLS : BPF_PROG_TYPE_XDP;
   attributes.insns = reinterpret_cast<uint64_t>(instructions.data());

@@ -22,7 +22,7 @@ namespace {
 using Bytes = std::span<const uint8_t>;
 
 // The kernel fills dump messages up to the size it was offered, 32 KiB at most; more is never needed.
-constexpr size_t kReceiveBytes = 64 * 1024;
+constexpr size_t kReceiveBytes = size_t{64} * 1024;
 // A dump that other people's changes interrupt (NLM_F_DUMP_INTR) or that overflows is asked again.
 constexpr int kAttempts = 16;
 constexpr uint32_t kSequence = 1;

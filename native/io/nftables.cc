@@ -131,7 +131,7 @@ std::string Nftables::Run(const std::string& commands) {
   const int result = library.run_cmd_from_buffer(context_.get(), commands.c_str());
   const int error = errno;
   // Reading a buffer is also what empties it for the next run.
-  const std::string output = library.ctx_get_output_buffer(context_.get());
+  std::string output = library.ctx_get_output_buffer(context_.get());
   const std::string complaint = library.ctx_get_error_buffer(context_.get());
   if (result != 0) throw Refusal(complaint, error);
   return output;
