@@ -104,6 +104,10 @@ export class MemoryGateway {
     const addon = loadAddon();
     this.#names = addon.counterNames;
     this.pipeline = new addon.Pipeline();
+    this.publish(table, neighbors);
+  }
+
+  publish(table: TableText, neighbors: readonly NeighborText[]): void {
     this.pipeline.publishTable(toTable(table));
     this.pipeline.publishNeighbors(toNeighbors(neighbors));
   }
