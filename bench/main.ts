@@ -93,6 +93,7 @@ async function measure(
     micro = await runMicro(options.rounds);
   }
   if (options.peers) notes.push(PEERS_NOT_COVERED);
+  if (stopping.signal.aborted) notes.push('Interrupted: these are the figures up to then.');
   const measured = (key: 'variant' | 'contender' | 'test') => new Set(samples.map((sample) => sample[key]));
   const [variants, names, tests] = [measured('variant'), measured('contender'), measured('test')];
   return {
