@@ -40,7 +40,7 @@ export interface ResolverOptions {
   readonly neighborUse: () => Uint32Array;
   readonly request: (scope: Scope, address: string, mac: string | undefined) => void;
   readonly onMacChange: (scope: Scope, address: string, oldMac: string, newMac: string) => void;
-  /** A neighbor has a MAC now. */
+  /** A destination has a MAC now, its next hop's. */
   readonly onResolved: (scope: Scope, address: string, mac: string) => void;
 }
 
@@ -200,9 +200,9 @@ export class Resolver {
     }
   }
 
-  /** The MAC of an on-link neighbor, as far as it may be used now. */
+  /** The MAC of a destination's next hop, or of an on-link neighbor, as far as it may be used now. */
   macOf(scope: Scope, address: string): string | undefined {
-    return this.cache.find(scope, address)?.mac;
+    return (this.destination(scope, address)?.neighbor ?? this.cache.find(scope, address))?.mac;
   }
 
   /** The kernel's routes changed: asks for all next hops again, pinned destinations at once, others in turns. */
@@ -346,9 +346,6 @@ export class Resolver {
     this.#publisher.batch(() => {
       for (const destination of this.#through.get(neighbor) ?? []) this.#refresh(destination);
     });
-    if (neighbor.mac !== undefined) {
-      this.#options.onResolved(neighbor.scope, neighbor.address, neighbor.mac);
-    }
   }
 
   /** Brings the adjacency up to date with the neighbor. */
@@ -359,6 +356,7 @@ export class Resolver {
     if (mac !== undefined) {
       if (adjacency?.mac === mac) return;
       destination.adjacency = { scope, address, mac, slot };
+      this.#options.onResolved(scope, address, mac);
     } else if (failed) {
       if (adjacency && adjacency.mac === undefined) return;
       destination.adjacency = { scope, address, slot };

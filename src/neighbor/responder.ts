@@ -1,7 +1,8 @@
 /**
  * Who answers ARP requests. On the overlay: this gateway, for proxied addresses, so that hosts send it what
  * is meant for far hosts (the kernel answers for the gateway's own). Through a tunnel: for hosts of this
- * VPC, with their real MACs, because some peers (the original tool) fill in the inner destination MAC.
+ * VPC, with the MAC of their next hop (on-link: their own), because some peers (the original tool) fill in
+ * the inner destination MAC.
  *
  * RFC 5227 on proxied addresses: probes are answered, conflicting packets are met with one announcement per
  * address every 10 s (2.4 c: the address is configured, it cannot be given up). Nothing is probed or announced at
@@ -9,6 +10,7 @@
  * other reach nobody.
  */
 import type { Scope } from '../dataplane/port.js';
+import { unusableRange } from '../net/address.js';
 import { type ArpFrame, BROADCAST_MAC, buildArp, UNSPECIFIED_ADDRESS, ZERO_MAC } from '../net/arp.js';
 import type { AddressBook } from './addresses.js';
 import type { Clock } from './clock.js';
@@ -18,7 +20,7 @@ export interface ResponderOptions {
   readonly clock: Clock;
   readonly book: () => AddressBook;
   readonly send: (scope: Scope, frame: Uint8Array) => void;
-  /** The MAC of a local host, if it is known now. */
+  /** The MAC that frames to a local host get, if it is known now. */
   readonly macOf: (address: string) => string | undefined;
   /** Starts to resolve a local host; false: refused. */
   readonly resolve: (address: string) => boolean;
@@ -91,8 +93,8 @@ export class Responder {
     const isLocalHost =
       request.senderAddress !== UNSPECIFIED_ADDRESS &&
       request.senderAddress !== targetAddress &&
-      book.isOnLink(targetAddress) &&
       book.isNeighborAddress('overlay', targetAddress) &&
+      unusableRange({ address: targetAddress, prefixLength: 32 }) === undefined &&
       !book.isReserved(targetAddress);
     if (!isLocalHost) {
       this.counters.tunnelRefused += 1;
@@ -108,6 +110,12 @@ export class Responder {
     if (this.#pending.has(key)) return;
     if (this.#pending.size >= PENDING_AT_MOST || !this.#options.resolve(targetAddress)) {
       this.counters.tunnelRefused += 1;
+      return;
+    }
+    const resolved = this.#options.macOf(targetAddress);
+    if (resolved !== undefined) {
+      // Its next hop was known already: that of another host in the same subnet.
+      this.#answerFor({ peer, request, expires: 0 }, resolved);
       return;
     }
     this.#pending.set(key, { peer, request, expires: this.#options.clock.now() + PENDING_TIME });

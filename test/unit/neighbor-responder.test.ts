@@ -169,7 +169,7 @@ t.test('through the tunnel: an answer that comes after 3 s is for nobody', async
   t.same(c.replies(), []);
 });
 
-t.test('through the tunnel: never for proxied, own, reserved or off-link addresses', async (t) => {
+t.test('through the tunnel: never for proxied, own, reserved or unusable addresses', async (t) => {
   const c = new NeighborCase({ nextHopFor: () => '10.0.0.1' });
   for (const target of [
     PROXIED,
@@ -177,13 +177,42 @@ t.test('through the tunnel: never for proxied, own, reserved or off-link address
     OVERLAY_ADDRESS,
     '10.0.0.1',
     '10.0.0.255',
-    '10.9.0.1',
+    '169.254.169.254',
     '224.0.0.1',
   ]) {
     c.request(target, FAR, TUNNEL);
   }
   t.same(c.sent, []);
   t.equal(c.neighbors.counters().tunnelRefused, 7);
+});
+
+t.test('through the tunnel: a host behind a router is answered for with the MAC of the router', async (t) => {
+  const router = '10.0.0.1';
+  const c = new NeighborCase({
+    nextHopFor: (scope, destination) => (scope === 'overlay' && destination !== HOST ? router : destination),
+  });
+  c.request('10.0.1.50', FAR, TUNNEL);
+  t.match(c.sent, [{ scope: 'overlay', operation: 'request', targetAddress: router }]);
+  c.arp({ senderAddress: router, senderMac: OTHER_MAC });
+  c.request('10.0.1.50', FAR, TUNNEL);
+  c.request('10.0.1.51', FAR, TUNNEL);
+  t.same(
+    c.replies().map(({ scope, senderAddress, senderMac }) => [scope, senderAddress, senderMac]),
+    [
+      [TUNNEL, '10.0.1.50', OTHER_MAC],
+      [TUNNEL, '10.0.1.50', OTHER_MAC],
+      [TUNNEL, '10.0.1.51', OTHER_MAC],
+    ],
+    'also for one that is asked for when the router is known already',
+  );
+  t.equal(c.requests(router).length, 1);
+});
+
+t.test('through the tunnel: no answer for a host without a route', async (t) => {
+  const c = new NeighborCase({ nextHopFor: () => undefined });
+  c.request('10.9.0.1', FAR, TUNNEL);
+  c.clock.advance(3500);
+  t.same(c.sent, []);
 });
 
 t.test('through the tunnel: probes and gratuitous ARP are not answered', async (t) => {
