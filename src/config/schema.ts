@@ -164,7 +164,8 @@ const Dataplane = Type.Object(
   {
     acceleration: Type.Optional(
       choice(['auto', 'off', 'segment', 'full'], {
-        description: 'How much of the work the kernel does; auto takes the best that passes its self-test.',
+        description:
+          'How much of the work the kernel does; auto takes the best that passes its self-test. full is not supported by this version.',
         default: DEFAULTS.acceleration,
       }),
     ),

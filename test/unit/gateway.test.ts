@@ -1,4 +1,6 @@
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { Settings } from '../../src/config/settings.js';
@@ -22,6 +24,7 @@ import {
   settings,
   UNDERLAY,
 } from '../helpers/machine-double.js';
+import { temporaryDirectory } from '../helpers/temporary-directory.js';
 
 const ALL = 0xffffffffffn;
 
@@ -551,4 +554,78 @@ t.test('takes down the rest when one part will not go', async (t) => {
   await gateway.stop();
   t.ok(dataPlane.closed && guard.closed && machine.closed);
   t.ok(messages().includes('a part of the gateway could not be taken down cleanly'));
+});
+
+t.test('acceleration follows the interface, and is told', async (t) => {
+  const { gateway, kernel, machine, dataPlane, messages } = await started(t, {
+    settings: settings({
+      dataplane: { acceleration: 'segment', workers: 1, offloads: 'leave', spin: 50 },
+    }),
+  });
+  t.match(gateway.status(), { state: 'running', acceleration: { encap: { rung: 'segment' } } });
+  kernel.turn('tx-tcp-segmentation', true);
+  machine.watching?.();
+  await until(() => dataPlane.segmenting === 'user-space');
+  t.match(gateway.status(), {
+    state: 'degraded',
+    acceleration: { encap: { rung: 'off', why: /ethtool -K eth2 tx-tcp-segmentation off/ } },
+    notices: [/acceleration is segment, but encap runs without/],
+  });
+  kernel.turn('tx-tcp-segmentation', false);
+  machine.watching?.();
+  await until(() => dataPlane.segmenting === 'kernel');
+  t.match(gateway.status(), { state: 'running', notices: [] });
+  t.equal(messages().filter((message) => message.includes('kernel segmentation')).length, 2);
+
+  dataPlane.segmenting = 'broken';
+  await until(() => dataPlane.segmenting === 'user-space');
+  t.match(gateway.status().acceleration.encap, { rung: 'off', why: /stopped taking super-frames/ });
+});
+
+t.test('workers that do not start with kernel segmentation start without', async (t) => {
+  const segmentationError = new VpcConnError('workers-start', 'open(/dev/net/tun): No such device');
+  const built = await started(t, { dataPlane: { segmentationError } });
+  t.same(
+    built.made.map(({ started, closed, options }) => [started, closed, options.kernelSegmentation]),
+    [
+      [false, true, true],
+      [true, false, false],
+    ],
+  );
+  t.match(built.gateway.status(), {
+    state: 'running',
+    acceleration: { encap: { rung: 'off', why: /does not start: open\(\/dev\/net\/tun\)/ } },
+  });
+  const insisting = gatewayCase(t, {
+    dataPlane: { segmentationError },
+    settings: settings({ dataplane: { ...settings().dataplane, acceleration: 'segment' } }),
+  });
+  await t.rejects(insisting.gateway.start(), segmentationError);
+});
+
+t.test('offloads are set back after the workers have ended, also when the start fails', async (t) => {
+  const directory = temporaryDirectory(t);
+  const control = { socket: join(directory, 'vpc-a.sock') };
+  const note = join(directory, 'vpc-a.offloads.json');
+  const built = gatewayCase(t, { settings: settings({ control }) });
+  built.kernel.turn('tx-tcp-segmentation', true);
+  await built.gateway.start();
+  t.same(built.gateway.status().offloads, [
+    { interface: 'eth2', feature: 'tx-tcp-segmentation', was: true, now: false },
+  ]);
+  t.ok(existsSync(note));
+  built.kernel.onSet = () => t.ok(built.dataPlane.closed, 'first the workers end');
+  await built.gateway.stop();
+  t.equal(built.kernel.is('tx-tcp-segmentation'), true);
+  t.notOk(existsSync(note));
+
+  const failing = gatewayCase(t, {
+    settings: settings({ control }),
+    dataPlane: { acknowledges: false },
+    acknowledgeWithin: 20,
+  });
+  failing.kernel.turn('tx-tcp-segmentation', true);
+  await t.rejects(failing.gateway.start(), { code: 'workers-stuck' });
+  t.equal(failing.kernel.is('tx-tcp-segmentation'), true);
+  t.notOk(existsSync(note));
 });

@@ -51,6 +51,18 @@ Notices
   );
 });
 
+t.test('status names the rung of each direction, and what is switched meanwhile', async (t) => {
+  const text = renderStatus(
+    statusWith({
+      acceleration: { encap: { rung: 'segment', why: '' }, decap: { rung: 'off', why: 'no XDP' } },
+      offloads: [{ interface: 'ens6', feature: 'tx-tcp-segmentation', was: true, now: false }],
+    }),
+  );
+  t.match(text, /^encap +segment$/m);
+  t.match(text, /^decap +off: no XDP$/m);
+  t.match(text, /^offload +ens6 tx-tcp-segmentation off while this gateway runs \(was on\)$/m);
+});
+
 t.test('stats', async (t) => {
   golden(
     t,
