@@ -145,11 +145,19 @@ function checkProxied(
     const text = `${formatPrefix(entry)} is outside the subnets of ${overlay.link.name} (${subnetList(overlay)}): AWS cannot assign it there, and hosts reach it only by a route to this gateway. Choose a free address of the subnet where you can.`;
     return [findingAt(settings, key, 'proxied-off-subnet', text, 'warning')];
   }
-  if (entry.prefixLength === 32 && reservedIn(subnet).includes(entry.address)) {
+  const reserved = reservedIn(subnet).filter((address) => contains(entry, address));
+  if (reserved.length === 0) return [];
+  if (entry.prefixLength === 32) {
     const text = `${entry.address} is reserved in the subnet ${formatPrefix(networkOf(subnet))} (${reservedWhat(subnet)}). Proxy another address, and map it to the far host with { address: ..., host: ${entry.host} }.`;
     return [findingAt(settings, key, 'proxied-reserved', text)];
   }
-  return [];
+  const what = `${formatPrefix(entry)} holds ${reserved.join(', ')}, reserved in the subnet ${formatPrefix(networkOf(subnet))} (${reservedWhat(subnet)})`;
+  if (reserved.length === 2 ** (32 - entry.prefixLength)) {
+    const text = `${what}, and no other address. Proxy addresses that hosts can have.`;
+    return [findingAt(settings, key, 'proxied-reserved', text)];
+  }
+  const text = `${what}: these will not be proxied. Where a far host has one, map another address to it with { address: ..., host: ... }.`;
+  return [findingAt(settings, key, 'proxied-reserved', text, 'warning')];
 }
 
 /** Addresses of a subnet that no host may have: in a VPC the first four and the last. */

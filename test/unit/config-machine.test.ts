@@ -132,6 +132,18 @@ const TABLE: readonly (readonly [what: string, Change, Partial<MachineFacts>, st
       ] as const,
   ),
   [
+    'a prefix with reserved addresses',
+    { proxied: '10.0.0.240/28' },
+    {},
+    'warning proxied-reserved gateway.yaml:6:15: peers[0].proxied[0]: 10.0.0.240/28 holds 10.0.0.255, reserved in the subnet 10.0.0.0/24 (AWS reserves the first four addresses and the last): these will not be proxied. Where a far host has one, map another address to it with { address: ..., host: ... }.',
+  ],
+  [
+    'a prefix of nothing else',
+    { proxied: '10.0.0.0/30' },
+    {},
+    'error proxied-reserved gateway.yaml:6:15: peers[0].proxied[0]: 10.0.0.0/30 holds 10.0.0.0, 10.0.0.1, 10.0.0.2, 10.0.0.3, reserved in the subnet 10.0.0.0/24 (AWS reserves the first four addresses and the last), and no other address. Proxy addresses that hosts can have.',
+  ],
+  [
     'outside the subnet',
     { proxied: '10.0.1.20' },
     {},
