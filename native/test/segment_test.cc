@@ -96,8 +96,8 @@ void CheckAgainstReference(const test::PacketSpec& spec, uint32_t size, std::mt1
   const auto batch = std::make_unique<OutBatch>(collector);
   const Packet packet = test::Parse(super);
   const Encapsulation encapsulation{&outer, kInnerEthernet};
-  const uint32_t count =
-      tcp ? SegmentTcp(packet, encapsulation, size, *batch) : SegmentUdp(packet, encapsulation, size, *batch);
+  const uint32_t count = tcp ? SegmentTcp(packet, encapsulation, size, 0, *batch)
+                             : SegmentUdp(packet, encapsulation, size, *batch);
   batch->Flush();
   REQUIRE(count == collector.frames.size());
   REQUIRE(count == std::max(1u, (spec.payload + size - 1) / size));
@@ -108,6 +108,42 @@ void CheckAgainstReference(const test::PacketSpec& spec, uint32_t size, std::mt1
     REQUIRE(test::L4SumRight(inner));
   }
 }
+
+// Segments as the kernel does, from what it is given: the outer headers in front of each, as they are.
+class KernelDouble : public SuperFrameSender {
+ public:
+  explicit KernelDouble(std::vector<Bytes>& frames) : frames_(frames) {}
+
+  bool Send(const uint8_t* outer, const uint8_t* head, uint32_t head_length, const uint8_t* payload,
+            uint32_t payload_length, uint32_t segment_size) override {
+    if (!works) return false;
+    calls++;
+    REQUIRE(payload_length % segment_size == 0);
+    Bytes super(head + 14, head + head_length);
+    super.insert(super.end(), payload, payload + payload_length);
+    REQUIRE(test::Get16(super, 2) == super.size());
+    REQUIRE(test::HeaderSumRight(super));
+    // The field holds the pseudo-header's sum, so that the sum over the segment completes it.
+    Bytes pseudo(12);
+    std::copy(super.begin() + 12, super.begin() + 20, pseudo.begin());
+    pseudo[9] = wire::kProtocolTcp;
+    test::Put16(pseudo, 10, static_cast<uint32_t>(super.size()) - 20);
+    REQUIRE(test::Get16(super, 36) == test::ReferenceSum(pseudo));
+    for (uint32_t i = 0; i < payload_length / segment_size; i++) {
+      Bytes frame(outer, outer + wire::kOuterHeaders);
+      frame.insert(frame.end(), head, head + 14);
+      const Bytes segment = ReferenceSegment(super, i, segment_size, true);
+      frame.insert(frame.end(), segment.begin(), segment.end());
+      frames_.push_back(frame);
+    }
+    return true;
+  }
+  bool works = true;
+  int calls = 0;
+
+ private:
+  std::vector<Bytes>& frames_;
+};
 
 test::PacketSpec RandomSuperFrame(uint8_t protocol, std::mt19937& random) {
   test::PacketSpec spec;
@@ -163,6 +199,36 @@ TEST_SUITE("segment") {
       spec.payload = 0;
       CheckAgainstReference(spec, 1424, random);
     }
+  }
+
+  TEST_CASE("given to the kernel whole or not, the same segments leave, in order") {
+    std::mt19937 random(6);
+    int calls = 0;
+    for (int round = 0; round < 600; round++) {
+      test::PacketSpec spec = RandomSuperFrame(wire::kProtocolTcp, random);
+      const auto size = static_cast<uint32_t>(400 + random() % 1100);
+      spec.payload = random() % 2 == 0 ? size * static_cast<uint32_t>(1 + random() % 10)
+                                       : static_cast<uint32_t>(1 + random() % 20000);
+      Bytes super = test::MakePacket(spec, random);
+      const OuterHeader outer = MakeOuter();
+      const Packet packet = test::Parse(super);
+      Collector collector;
+      KernelDouble kernel(collector.frames);
+      kernel.works = random() % 4 != 0;
+      const auto batch = std::make_unique<OutBatch>(collector);
+      // Something of the flow waits in the batch already.
+      Bytes before = test::MakePacket({.payload = 1}, random);
+      SegmentTcp(test::Parse(before), {&outer, kInnerEthernet}, 1000, 0, *batch);
+      const uint32_t count = SendSuperFrame(packet, {&outer, kInnerEthernet}, size, &kernel, *batch);
+      batch->Flush();
+      calls += kernel.calls;
+      REQUIRE(collector.frames.size() == count + 1);
+      CHECK(CheckOuter(collector.frames[0], 0) == before);
+      for (uint32_t i = 0; i < count; i++) {
+        REQUIRE(CheckOuter(collector.frames[i + 1], spec.tos) == ReferenceSegment(super, i, size, true));
+      }
+    }
+    CHECK(calls > 100);
   }
 
   TEST_CASE("a UDP segment whose checksum comes out as zero is sent with ones") {
