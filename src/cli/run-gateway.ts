@@ -111,7 +111,11 @@ function listenToSignals(
 function notifySystemd(env: NodeJS.ProcessEnv, logger: Logger): void {
   if (env.NOTIFY_SOCKET === undefined) return;
   execFile('systemd-notify', ['--ready', `--pid=${process.pid}`], { env, timeout: 5000 }, (error) => {
-    if (error !== null) logger.debug({ err: error }, 'systemd was not notified');
+    if (error === null) return;
+    const reason = 'code' in error && error.code === 'ENOENT' ? 'it is missing' : error.message.trim();
+    logger.warn(
+      `systemd was not told that this gateway is ready: systemd-notify failed (${reason}). Install it, or set Type=exec in the unit.`,
+    );
   });
 }
 

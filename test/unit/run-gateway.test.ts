@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { runGateway } from '../../src/cli/run-gateway.js';
@@ -216,6 +216,17 @@ t.test('systemd is notified through its own program', async (t) => {
   run.io.env.PATH = `${directory}:/usr/bin:/bin`;
   await run.ready();
   while (!existsSync(log)) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.equal(readFileSync(log, 'utf8'), `--ready --pid=${process.pid}\n`);
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await run.ended, 0);
+});
+
+t.test('a missing systemd-notify is said, since systemd would end the gateway for it', async (t) => {
+  const run = start(t);
+  run.io.env.NOTIFY_SOCKET = '/run/systemd/notify';
+  run.io.env.PATH = temporaryDirectory(t);
+  await run.io.until(() => run.messages().length > 1);
+  t.match(run.messages(), ['ready', /^systemd was not told .*it is missing.* Install it/]);
   run.io.signals.emit('SIGTERM', 'SIGTERM');
   t.equal(await run.ended, 0);
 });
