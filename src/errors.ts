@@ -1,5 +1,5 @@
 /**
- * Every error that a person may read. `code` is stable (docs/errors.md lists them), `exitCode` is what the
+ * Every error that a person may read. `code` is stable, `exitCode` is what the
  * command line ends with (contract: 1 failed at run time, 2 wrong usage or configuration), `message` is one
  * or two plain sentences that end with the remedy.
  */
