@@ -6,13 +6,19 @@
 
 #define SECTION(name) __attribute__((section(name), used))
 
-static __attribute__((unused)) void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
-static __attribute__((unused)) long (*const bpf_xdp_adjust_head)(void *xdp, int delta) = (void *)BPF_FUNC_xdp_adjust_head;
-static __attribute__((unused)) long (*const bpf_skb_store_bytes)(void *skb, __u32 offset, const void *from, __u32 length,
-                                         __u64 flags) = (void *)BPF_FUNC_skb_store_bytes;
-static __attribute__((unused)) long (*const bpf_redirect)(__u32 ifindex, __u64 flags) = (void *)BPF_FUNC_redirect;
-static __attribute__((unused)) long (*const bpf_skb_change_head)(void *skb, __u32 length,
-                                         __u64 flags) = (void *)BPF_FUNC_skb_change_head;
+static __attribute__((unused)) void* (*const bpf_map_lookup_elem)(void* map, const void* key) = (void*)
+    BPF_FUNC_map_lookup_elem;
+static __attribute__((unused)) long (*const bpf_xdp_adjust_head)(void* xdp,
+                                                                 int delta) = (void*)BPF_FUNC_xdp_adjust_head;
+static
+    __attribute__((unused)) long (*const bpf_skb_store_bytes)(void* skb, __u32 offset, const void* from,
+                                                              __u32 length,
+                                                              __u64 flags) = (void*)BPF_FUNC_skb_store_bytes;
+static
+    __attribute__((unused)) long (*const bpf_redirect)(__u32 ifindex, __u64 flags) = (void*)BPF_FUNC_redirect;
+static
+    __attribute__((unused)) long (*const bpf_skb_change_head)(void* skb, __u32 length,
+                                                              __u64 flags) = (void*)BPF_FUNC_skb_change_head;
 
 #define BE16(v) __builtin_bswap16(v)
 #define BE32(v) __builtin_bswap32(v)

@@ -1,11 +1,11 @@
-/* Strips the 36 outer bytes of EtherIP packets in the driver, so that the kernel's GRO merges the inner TCP before
- * the packet sockets see it. Takes only what needs no decision: a configured peer, headers without options, TCP,
- * nothing fragmented, padded or marked by the network on its way (RFC 6040). Everything else passes as it is to
- * the C++ path, which alone counts and refuses.
+/* Strips the 36 outer bytes of EtherIP packets in the driver, so that the kernel's GRO merges the inner TCP
+ * before the packet sockets see it. Takes only what needs no decision: a configured peer, headers without
+ * options, TCP, nothing fragmented, padded or marked by the network on its way (RFC 6040). Everything else
+ * passes as it is to the C++ path, which alone counts and refuses.
  *
- * The outer source is thrown away with the outer headers; what is left carries the peer's id in its source MAC
- * (so GRO keeps peers apart), and the inner source MAC as destination, where the kernel's IP stack sees another
- * host's frame. A frame that comes from the wire with that marker is a forgery and dropped. */
+ * The outer source is thrown away with the outer headers; what is left carries the peer's id in its source
+ * MAC (so GRO keeps peers apart), and the inner source MAC as destination, where the kernel's IP stack sees
+ * another host's frame. A frame that comes from the wire with that marker is a forgery and dropped. */
 #include "helpers.h"
 #include "layout.h"
 
@@ -59,13 +59,13 @@ struct outer_and_inner {
 } __attribute__((packed, aligned(2)));
 
 static __attribute__((always_inline)) void count(__u32 index) {
-  __u64 *value = bpf_map_lookup_elem(&strip_counts, &index);
+  __u64* value = bpf_map_lookup_elem(&strip_counts, &index);
   if (value) (*value)++;
 }
 
 /* Sum over the header, checksum included: 0xffff when right (RFC 1071). */
-static __attribute__((always_inline)) int checksum_right(const struct ipv4_header *ip) {
-  const __u16 *words = (const __u16 *)ip;
+static __attribute__((always_inline)) int checksum_right(const struct ipv4_header* ip) {
+  const __u16* words = (const __u16*)ip;
   __u32 sum = 0;
 #pragma unroll
   for (int i = 0; i < 10; i++) sum += words[i];
@@ -74,29 +74,30 @@ static __attribute__((always_inline)) int checksum_right(const struct ipv4_heade
   return sum == 0xffff;
 }
 
-SECTION("xdp") int strip(struct xdp_md *xdp) {
-  void *end = (void *)(long)xdp->data_end;
-  struct outer_and_inner *packet = (void *)(long)xdp->data;
+SECTION("xdp") int strip(struct xdp_md* xdp) {
+  void* end = (void*)(long)xdp->data_end;
+  struct outer_and_inner* packet = (void*)(long)xdp->data;
   const __u32 zero = 0;
-  struct mac_header *mac = (void *)packet;
-  if ((void *)(mac + 1) > end) return XDP_PASS;
-  struct strip_settings *settings = bpf_map_lookup_elem(&strip_settings, &zero);
+  struct mac_header* mac = (void*)packet;
+  if ((void*)(mac + 1) > end) return XDP_PASS;
+  struct strip_settings* settings = bpf_map_lookup_elem(&strip_settings, &zero);
   if (!settings) return XDP_PASS;
   if (mac->source_high == settings->marker) {
     count(STRIP_SPOOFED);
     return XDP_DROP;
   }
-  if ((void *)(packet + 1) > end) return XDP_PASS;
+  if ((void*)(packet + 1) > end) return XDP_PASS;
 
-  const struct ipv4_header *outer = &packet->outer;
+  const struct ipv4_header* outer = &packet->outer;
   if (mac->type != BE16(0x0800) || outer->version_ihl != 0x45 || outer->protocol != 97) return XDP_PASS;
   /* DF may be set; a fragment may not. */
   if ((outer->fragment & BE16(0x3fff)) != 0 || packet->etherip != BE16(0x3000)) return XDP_PASS;
   const __u16 outer_length = BE16(outer->total_length);
-  if (outer_length != (__u16)((char *)end - (char *)packet - sizeof(struct mac_header))) return XDP_PASS;
+  if (outer_length != (__u16)((char*)end - (char*)packet - sizeof(struct mac_header))) return XDP_PASS;
 
-  const struct ipv4_header *inner = &packet->inner;
-  if (packet->inner_mac.type != BE16(0x0800) || inner->version_ihl != 0x45 || inner->protocol != 6) return XDP_PASS;
+  const struct ipv4_header* inner = &packet->inner;
+  if (packet->inner_mac.type != BE16(0x0800) || inner->version_ihl != 0x45 || inner->protocol != 6)
+    return XDP_PASS;
   if ((inner->fragment & BE16(0x3fff)) != 0 || (inner->tos & 3) != (outer->tos & 3)) return XDP_PASS;
   if (BE16(inner->total_length) != outer_length - 36) return XDP_PASS;
   if (!checksum_right(outer) || !checksum_right(inner)) return XDP_PASS;
@@ -108,7 +109,7 @@ SECTION("xdp") int strip(struct xdp_md *xdp) {
   if (host_high == settings->own_mac_high && host_low == settings->own_mac_low) return XDP_PASS;
 
   const struct strip_pair pair = {.source = outer->source, .destination = outer->destination};
-  const __u32 *peer = bpf_map_lookup_elem(&strip_peers, &pair);
+  const __u32* peer = bpf_map_lookup_elem(&strip_peers, &pair);
   if (!peer) return XDP_PASS;
 
   mac = &packet->inner_mac;

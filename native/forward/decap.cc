@@ -266,6 +266,8 @@ Verdict DecapsulateStripped(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t*
           : (frame.length - std::min<uint32_t>(frame.length, frame.virtio.hdr_len) + segment_size - 1) /
                 segment_size;
   CountReceived(frame, *peer, packets, frame.length, context);
+  if (frame.virtio.gso_type != wire::kVirtioGsoNone && !frame.replayed)
+    context.counters.Add(Counter::rx_super_frames);
   if (frame.virtio.gso_type == wire::kVirtioGsoNone &&
       (frame.virtio.flags & wire::kVirtioNeedsChecksum) != 0) {
     if (!CompleteChecksum(frame.data, frame.length, frame.virtio.csum_start, frame.virtio.csum_offset)) {

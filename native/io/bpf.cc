@@ -147,6 +147,26 @@ uint64_t SumPerCpu(const UniqueFd& map, uint32_t index) {
   return std::accumulate(values.begin(), values.end(), uint64_t{0});
 }
 
+void ResetPerCpu(const UniqueFd& map, uint32_t index) {
+  const std::vector<uint64_t> zeros(static_cast<size_t>(get_nprocs_conf()) + 64);
+  UpdateBpfMap(map, &index, zeros.data());
+}
+
+XdpResult RunXdp(const UniqueFd& program, std::span<const uint8_t> packet) {
+  std::vector<uint8_t> out(packet.size() + 256);
+  bpf_attr attributes{};
+  attributes.test.prog_fd = static_cast<uint32_t>(program.get());
+  attributes.test.data_in = reinterpret_cast<uint64_t>(packet.data());
+  attributes.test.data_size_in = static_cast<uint32_t>(packet.size());
+  attributes.test.data_out = reinterpret_cast<uint64_t>(out.data());
+  attributes.test.data_size_out = static_cast<uint32_t>(out.size());
+  if (Bpf(BPF_PROG_TEST_RUN, &attributes, sizeof attributes) != 0) {
+    throw SystemError(errno, "bpf(BPF_PROG_TEST_RUN)");
+  }
+  out.resize(attributes.test.data_size_out);
+  return {attributes.test.retval, std::move(out)};
+}
+
 MappedBpfArray::MappedBpfArray(const UniqueFd& map, size_t bytes) {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   bytes_ = (bytes + page - 1) / page * page;

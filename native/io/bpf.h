@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "bpf/program.h"
 #include "io/unique_fd.h"
@@ -31,6 +32,14 @@ void UpdateBpfMap(const UniqueFd& map, const void* key, const void* value);
 void DeleteFromBpfMap(const UniqueFd& map, const void* key);
 // The sum of a per-processor array's 64-bit values at `index`.
 uint64_t SumPerCpu(const UniqueFd& map, uint32_t index);
+void ResetPerCpu(const UniqueFd& map, uint32_t index);
+
+// What an XDP program does to a packet (BPF_PROG_TEST_RUN). Throws SystemError.
+struct XdpResult {
+  uint32_t action;
+  std::vector<uint8_t> packet;
+};
+XdpResult RunXdp(const UniqueFd& program, std::span<const uint8_t> packet);
 
 // An array map's values as memory (BPF_F_MMAPABLE).
 class MappedBpfArray {

@@ -1,12 +1,17 @@
 #include "io/xdp_strip.h"
 
+#include <linux/bpf.h>
 #include <sys/random.h>
 
 #include <cstring>
+#include <stdexcept>
 
 #include "bpf/programs.h"
 #include "io/system_error.h"
+#include "wire/checksum.h"
 #include "wire/endian.h"
+#include "wire/etherip.h"
+#include "wire/l4.h"
 
 namespace vpc_conn::io {
 
@@ -36,7 +41,52 @@ XdpStrip::XdpStrip(const Interface& underlay)
                                {"strip_settings", settings_map_.get()},
                                {"strip_counts", counts_map_.get()}})) {
   static_cast<strip_settings*>(settings_.data())->marker = InMemory(marker_);
+  Test();
   link_ = LinkXdpDriver(program_, underlay.index, underlay.name);
+}
+
+void XdpStrip::Test() {
+  constexpr uint32_t kInnerLength = wire::kEthernetHeader + wire::kIpv4Header + wire::kTcpHeader + 6;
+  std::vector<uint8_t> packet(wire::kOuterHeaders + kInnerLength);
+  const auto ipv4 = [&](uint32_t at, uint8_t protocol, uint32_t source, uint32_t destination) {
+    uint8_t* ip = packet.data() + at;
+    ip[0] = 0x45;
+    wire::StoreBe16(ip + wire::kIpv4TotalLengthOffset, static_cast<uint16_t>(packet.size() - at));
+    ip[9] = protocol;
+    wire::StoreBe32(ip + wire::kIpv4SourceOffset, source);
+    wire::StoreBe32(ip + wire::kIpv4DestinationOffset, destination);
+    const uint16_t sum = wire::Fold(wire::AddBytes(0, ip, wire::kIpv4Header));
+    wire::StoreChecksum(ip + wire::kIpv4ChecksumOffset, static_cast<uint16_t>(~sum));
+  };
+  // 192.0.2.1 and .2: documentation addresses (RFC 5737).
+  const strip_pair pair{InMemory(0xc0000201), InMemory(0xc0000202)};
+  const uint32_t id = 7;
+  wire::StoreBe16(packet.data() + 12, wire::kEtherTypeIpv4);
+  ipv4(wire::kEthernetHeader, wire::kProtocolEtherIp, 0xc0000201, 0xc0000202);
+  wire::StoreBe16(packet.data() + wire::kOuterHeaders - wire::kEtherIpHeader, wire::kEtherIpFirstWord);
+  uint8_t* inner = packet.data() + wire::kOuterHeaders;
+  inner[6] = 2;
+  inner[11] = 9;
+  wire::StoreBe16(inner + 12, wire::kEtherTypeIpv4);
+  ipv4(wire::kOuterHeaders + wire::kEthernetHeader, wire::kProtocolTcp, 0xc0000203, 0xc0000204);
+
+  std::vector<uint8_t> expected(packet.begin() + wire::kOuterHeaders, packet.end());
+  std::memcpy(expected.data(), inner + 6, 6);
+  wire::StoreBe32(expected.data() + 6, marker_);
+  wire::StoreBe16(expected.data() + 10, static_cast<uint16_t>(id));
+
+  UpdateBpfMap(peers_map_, &pair, &id);
+  const auto known = RunXdp(program_, packet);
+  DeleteFromBpfMap(peers_map_, &pair);
+  const auto unknown = RunXdp(program_, packet);
+  const auto forged = RunXdp(program_, expected);
+  const uint64_t before = ReadCounts().spoofed;
+  if (known.action != XDP_PASS || known.packet != expected || unknown.action != XDP_PASS ||
+      unknown.packet != packet || forged.action != XDP_DROP || before != 1) {
+    throw std::runtime_error("the self-test of the XDP program failed: it does not strip as it should");
+  }
+  ResetPerCpu(counts_map_, STRIP_STRIPPED);
+  ResetPerCpu(counts_map_, STRIP_SPOOFED);
 }
 
 void XdpStrip::SetPeers(std::span<const forward::Peer> peers, const wire::Mac& underlay_mac) {

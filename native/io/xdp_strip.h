@@ -18,7 +18,8 @@ namespace vpc_conn::io {
 class XdpStrip {
  public:
   // Loads and attaches in driver mode. Throws SystemError: the driver has no XDP, the MTU is too large for
-  // it, another program is attached, no privileges. Nothing is stripped before SetPeers.
+  // it, another program is attached, no privileges; std::runtime_error: the self-test failed. Nothing is
+  // stripped before SetPeers.
   explicit XdpStrip(const Interface& underlay);
 
   // The peers whose packets are stripped, and the interface's MAC. JS thread.
@@ -34,6 +35,9 @@ class XdpStrip {
   Counts ReadCounts() const;
 
  private:
+  // Runs the loaded program on a test packet. Throws std::runtime_error when it does not strip as it should.
+  void Test();
+
   uint32_t marker_;
   UniqueFd peers_map_;
   UniqueFd settings_map_;

@@ -163,6 +163,12 @@ void DataPlane::ReadCounters(std::span<uint64_t> into) const {
       into[row * forward::kCounters + i] = block.values[i].load(std::memory_order_relaxed);
     }
   }
+  if (!strip_) return;
+  // Dropped by the XDP program, before any worker.
+  const uint64_t forged = strip_->ReadCounts().spoofed;
+  const size_t row = worker_names_.size() * forward::kCounters;
+  into[row + static_cast<size_t>(Counter::rx_frames)] += forged;
+  into[row + forward::kPlainCounters + static_cast<size_t>(DropReason::forged_marker)] += forged;
 }
 
 void DataPlane::ReadPeerCounters(std::span<uint64_t> into) const {

@@ -165,7 +165,7 @@ const Dataplane = Type.Object(
     acceleration: Type.Optional(
       choice(['auto', 'off', 'segment', 'full'], {
         description:
-          'How much of the work the kernel does; auto takes the best that passes its self-test. full is not supported by this version.',
+          'How much of the work the kernel does; auto takes the best that passes its self-test. auto stays below full in this version.',
         default: DEFAULTS.acceleration,
       }),
     ),

@@ -80,6 +80,7 @@ class NativeDataPlaneAdapter implements DataPlane {
       workers: options.workers,
       spinMicroseconds: options.spinMicroseconds,
       kernelSegmentation: options.kernelSegmentation ?? false,
+      xdpStrip: options.xdpStrip ?? false,
       onEvents: (events) => {
         for (const event of events) {
           // A batch may still be on its way while close() runs.

@@ -122,6 +122,8 @@ export interface DataPlaneOptions {
   readonly spinMicroseconds: number;
   /** Encap workers give TCP super-frames to the kernel whole; start() throws where that fails. Default: false. */
   readonly kernelSegmentation?: boolean;
+  /** XDP takes the outer headers off in the underlay's driver; start() throws where that fails. Default: false. */
+  readonly xdpStrip?: boolean;
   readonly onEvent: (event: DataPlaneEvent) => void;
 }
 

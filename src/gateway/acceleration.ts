@@ -33,10 +33,8 @@ export interface Obstacle {
   readonly remedy: string;
 }
 
-/** What this version does not do; "full" is what is left. */
-const UNSUPPORTED: readonly Settings['dataplane']['acceleration'][] = ['full'];
-
-const NO_STRIP = 'XDP strip is not part of this version';
+/** auto stays below it until every golden case has been sent through it on real interfaces. */
+const STRIP_ON_REQUEST = 'the XDP strip runs only with dataplane.acceleration: full';
 const SWITCHED_OFF = 'dataplane.acceleration is off';
 const USE_LESS = 'Set dataplane.acceleration: auto';
 
@@ -89,14 +87,6 @@ export function fitSegmentation(
   return { switches, obstacle: { why, remedy: '' } };
 }
 
-/** What the settings ask for and no machine could give. */
-export function unsupportedFindings(settings: Settings): SettingsFinding[] {
-  const { acceleration } = settings.dataplane;
-  if (!UNSUPPORTED.includes(acceleration)) return [];
-  const text = `${acceleration} is not supported by this version. Use auto, segment or off.`;
-  return [findingAt(settings, 'dataplane.acceleration', 'acceleration-unsupported', text)];
-}
-
 /** The settings insist on a rung that an obstacle keeps from. */
 export function insistence(settings: Settings, { why, remedy }: Obstacle): SettingsFinding {
   const { acceleration } = settings.dataplane;
@@ -121,7 +111,7 @@ export interface AccelerationOptions {
 
 export interface Acceleration {
   /** What to ask of the data plane. */
-  readonly wanted: { readonly kernelSegmentation: boolean };
+  readonly wanted: { readonly kernelSegmentation: boolean; readonly xdpStrip: boolean };
   /** The data plane did not start with what is wanted. True: less is wanted now, try again. */
   lower(cause: unknown): boolean;
   /** The data plane runs. */
@@ -193,7 +183,7 @@ class Ladder implements Acceleration {
   }
 
   get wanted() {
-    return { kernelSegmentation: this.#segments };
+    return { kernelSegmentation: this.#segments, xdpStrip: this.#strips };
   }
 
   lower(cause: unknown): boolean {
@@ -240,7 +230,9 @@ class Ladder implements Acceleration {
     const encap = this.#obstacle;
     return {
       encap: encap === undefined ? { rung: 'segment', why: '' } : { rung: 'off', why: obstacleText(encap) },
-      decap: { rung: 'off', why: off ? SWITCHED_OFF : NO_STRIP },
+      decap: this.#strips
+        ? { rung: 'full', why: '' }
+        : { rung: 'off', why: off ? SWITCHED_OFF : STRIP_ON_REQUEST },
     };
   }
 
@@ -259,6 +251,11 @@ class Ladder implements Acceleration {
   close(): void {
     this.#dataPlane = undefined;
     this.#options.offloads.release();
+  }
+
+  /** Where it cannot be attached the workers do not start: full insists. */
+  get #strips(): boolean {
+    return this.#options.settings.dataplane.acceleration === 'full';
   }
 
   get #insists(): boolean {

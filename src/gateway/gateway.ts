@@ -16,7 +16,7 @@ import { createLogger, type Logger, setLogLevel } from '../log.js';
 import { createNeighbors, type Neighbors } from '../neighbor/neighbors.js';
 import { type Netlink, openNetlink } from '../net/netlink.js';
 import { VERSION } from '../version.js';
-import { type Acceleration, accelerate, unsupportedFindings } from './acceleration.js';
+import { type Acceleration, accelerate } from './acceleration.js';
 import { createGuard, type Guard } from './guard.js';
 import { INTERFACE_GONE, makePlan, neighborView, type Plan, readMachine, readMachineAgain } from './plan.js';
 import { machineFindings } from './preflight.js';
@@ -204,7 +204,6 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
 
   async #bringUp(): Promise<void> {
     const settings = this.#settings;
-    throwOnErrors(unsupportedFindings(settings));
     const netlink = this.#holding((this.#options.openNetlink ?? openNetlink)(), (held) => held.close());
     // Watched before anything is read, so that no change slips between.
     netlink.watch(() => this.#machineChanged());
@@ -284,7 +283,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     const before = this.#planned();
     refuseRestart(this.#settings, next);
     const machine = readMachineAgain(parts.netlink, before);
-    throwOnErrors([...unsupportedFindings(next), ...machineFindings(next, parts.netlink)]);
+    throwOnErrors(machineFindings(next, parts.netlink));
     const after = makePlan(next, machine, before);
     const changes = describeChanges(this.#settings, next);
 

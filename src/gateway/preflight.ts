@@ -10,14 +10,7 @@ import { nativeOffloads } from '../dataplane/native-data-plane.js';
 import type { KernelOffloads } from '../dataplane/port.js';
 import { VpcConnError } from '../errors.js';
 import { type Link, type Netlink, openNetlink } from '../net/netlink.js';
-import {
-  fitSegmentation,
-  insistence,
-  listed,
-  obstacleText,
-  probeSegmentation,
-  unsupportedFindings,
-} from './acceleration.js';
+import { fitSegmentation, insistence, listed, obstacleText, probeSegmentation } from './acceleration.js';
 import { probeGuard } from './guard.js';
 import { offloadsOf, onOff } from './offloads.js';
 import { makePlan, type Plan, type PlannedPeer, readMachine, TUNNEL_OVERHEAD } from './plan.js';
@@ -54,7 +47,7 @@ const MOST_XDP_MTU = 3502;
 /** Everything worth knowing before a start, errors first. Rejects only when nothing could be asked at all. */
 export async function preflight(settings: Settings, probes: PreflightProbes = {}): Promise<Finding[]> {
   const { capabilities = effectiveCapabilities, sysctl = readSysctl } = probes;
-  const findings = unsupportedFindings(settings).map(withoutRemedy);
+  const findings: Finding[] = [];
   const privileges = privilegeTrouble(capabilities());
   if (privileges) findings.push({ severity: 'error', code: 'no-privileges', ...privileges });
   findings.push(...guardFindings(probes.probeGuard ?? probeGuard, privileges !== undefined));

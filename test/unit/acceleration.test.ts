@@ -77,7 +77,7 @@ t.test('what kernel segmentation needs of an interface', async (t) => {
 t.test('off: nothing is probed, nothing switched', async (t) => {
   const { kernel, ladder, dataPlane } = running(t, { acceleration: 'off' }, turnOn(TSO));
   t.equal(kernel.probes, 0);
-  t.same(ladder.wanted, { kernelSegmentation: false });
+  t.same(ladder.wanted, { kernelSegmentation: false, xdpStrip: false });
   const why = 'dataplane.acceleration is off';
   t.same(ladder.rungs(), { encap: { rung: 'off', why }, decap: { rung: 'off', why } });
   ladder.follow();
@@ -88,7 +88,7 @@ t.test('off: nothing is probed, nothing switched', async (t) => {
 t.test('auto and segment on a machine that fits', async (t) => {
   for (const acceleration of ['auto', 'segment'] as const) {
     const { kernel, ladder, dataPlane } = running(t, { acceleration });
-    t.same(ladder.wanted, { kernelSegmentation: true });
+    t.same(ladder.wanted, { kernelSegmentation: true, xdpStrip: false });
     t.match(ladder.rungs(), {
       encap: { rung: 'segment', why: '' },
       decap: { rung: 'off', why: /XDP strip/ },
@@ -218,7 +218,7 @@ t.test('leave: steps down at once, and up again', async (t) => {
 
 t.test('leave: wrong from the start, right later', async (t) => {
   const { kernel, ladder, dataPlane } = running(t, { offloads: 'leave' }, turnOn(TSO));
-  t.same(ladder.wanted, { kernelSegmentation: true }, 'set up, for later');
+  t.same(ladder.wanted, { kernelSegmentation: true, xdpStrip: false }, 'set up, for later');
   t.same(dataPlane.told, [false]);
   kernel.turn(TSO, false);
   ladder.follow();
@@ -312,7 +312,7 @@ t.test('workers that do not start: auto wants less, segment does not', async (t)
   const auto = ladderCase(t, {}, turnOn(TSO));
   const ladder = auto.start();
   t.ok(ladder.lower(new Error('ioctl(TUNSETIFF): Device or resource busy')));
-  t.same(ladder.wanted, { kernelSegmentation: false });
+  t.same(ladder.wanted, { kernelSegmentation: false, xdpStrip: false });
   t.match(ladder.rungs().encap, { rung: 'off', why: /does not start: ioctl\(TUNSETIFF\)/ });
   t.equal(auto.kernel.is(TSO), true, 'set back');
   t.notOk(ladder.lower(new Error('again')), 'nothing lower is left');

@@ -125,6 +125,7 @@ function addonDouble(changes: Partial<NativeDataPlane> = {}) {
     ],
     useKernelSegmentation: (use) => seen.used.push(use),
     segmentation: () => 'kernel',
+    stripCounts: () => undefined,
     close: () => {
       seen.closed += 1;
     },

@@ -172,9 +172,9 @@ t.test('acceleration: which rung, what is switched, what stands in the way', asy
       message: /Run ethtool -K eth2 tx-tcp-segmentation off, or set dataplane\.offloads: manage\.$/,
     },
   ]);
-  t.match(
+  t.same(
     (await find({ acceleration: 'full' })).filter(({ severity }) => severity === 'error'),
-    [{ code: 'acceleration-unsupported', key: 'dataplane.acceleration', message: /auto, segment or off/ }],
+    [],
   );
 });
 
