@@ -24,6 +24,19 @@ export function routeFrom(
   }
 }
 
+/** Whether the kernel by itself sends to `destination` out of this interface. */
+function leadsTo(
+  netlink: Pick<Netlink, 'route'>,
+  destination: string,
+  { ifindex, address }: Pick<PlannedInterface, 'ifindex' | 'address'>,
+): boolean {
+  try {
+    return netlink.route(destination, undefined, address)?.ifindex === ifindex;
+  } catch {
+    return netlink.route(destination)?.ifindex === ifindex;
+  }
+}
+
 export interface NextHops {
   /** The address to resolve on `scope`'s link: the destination itself when it is on-link; undefined: no route. */
   nextHopFor(scope: Scope, destination: string): string | undefined;
@@ -44,7 +57,10 @@ export function createNextHops(netlink: Pick<Netlink, 'route'>, plan: () => Plan
     const route = routeFrom(netlink, destination, own);
     // Another interface than the one asked for: the kernel takes it for an address of this machine.
     if (route === undefined || route.ifindex !== own.ifindex) return undefined;
-    return route.gateway ?? destination;
+    if (route.gateway !== undefined) return route.gateway;
+    // Asked about an interface, the kernel calls on-link whatever it has no route for. What it would do by itself
+    // tells a connected route from none.
+    return side === 'underlay' || leadsTo(netlink, destination, own) ? destination : undefined;
   };
 
   return {

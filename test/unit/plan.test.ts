@@ -182,6 +182,7 @@ t.test('next hops', async (t) => {
 
   machine.routes.set('10.0.7.2', { ifindex: 1 });
   t.equal(hops.nextHopFor('overlay', '10.0.7.2'), undefined, 'an address of this machine is no next hop');
+  t.equal(hops.nextHopFor('overlay', '192.0.2.1'), undefined, 'on-link only because it was asked for');
 });
 
 t.test('next hops are remembered until routes change', async (t) => {
