@@ -166,7 +166,7 @@ class ArpNeighbors implements Neighbors {
       book: () => this.#book,
       send: (scope, frame) => this.#send(scope, frame),
       macOf: (address) => this.#resolver.macOf('overlay', address),
-      resolve: (address) => this.#resolver.want('overlay', address) !== undefined,
+      resolve: (address) => this.#resolver.want('overlay', address)?.neighbor !== undefined,
     });
   }
 
