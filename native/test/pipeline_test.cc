@@ -4,6 +4,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
+
+#include "forward/rewrite.h"
 #include "packets.h"
 #include "runtime/memory_pipeline.h"
 
@@ -59,6 +62,65 @@ Bytes FromPeer(const Bytes& inner_ip) {
   frame.insert(frame.end(), inner.begin(), inner.end());
   return frame;
 }
+
+// A decapsulating pipeline behind the XDP program that strips outer headers.
+class Stripped : public Flusher, public EventSink {
+ public:
+  static constexpr uint32_t kMarker = 0x0a0b0c0d;
+
+  Stripped() : pipeline_(Direction::decap, shared_, counters, *this, *this) {
+    TableContents contents = MakeTable();
+    contents.peers[0].id = 7;
+    contents.proxied.push_back({.address = 0x0a000063, .host = 0x0a00000a});
+    snapshot_ = BuildSnapshot(1, std::make_shared<const ForwardingTable>(contents), {LocalHost()});
+    pipeline_.SetStripMarker(kMarker);
+  }
+
+  // The inner packet behind a header that holds marker and peer id as source MAC.
+  Verdict Process(const Bytes& ip, const wire::VirtioNetHeader& virtio, uint16_t peer_id = 7) {
+    storage_.assign(kHeadroom, 0);
+    const Bytes ethernet = {2, 0, 0, 0, 0, 9, 0x0a, 0x0b, 0x0c, 0x0d, 0, static_cast<uint8_t>(peer_id), 8, 0};
+    storage_.insert(storage_.end(), ethernet.begin(), ethernet.end());
+    storage_.insert(storage_.end(), ip.begin(), ip.end());
+    ReceivedFrame frame;
+    frame.data = storage_.data() + kHeadroom;
+    frame.length = frame.wire_length = static_cast<uint32_t>(storage_.size() - kHeadroom);
+    frame.virtio = virtio;
+    const Verdict verdict = pipeline_.Process(frame, *snapshot_, 1);
+    pipeline_.Flush();
+    return verdict;
+  }
+
+  void Flush(OutBatch& batch) override {
+    for (uint32_t i = 0; i < batch.count(); i++) {
+      REQUIRE(batch.piece_count(i) == 1);
+      const auto* start = static_cast<const uint8_t*>(batch.pieces(i)[0].base);
+      std::memcpy(&sent_virtio, start, sizeof sent_virtio);
+      sent.emplace_back(start + sizeof sent_virtio, start + batch.pieces(i)[0].length);
+    }
+    batch.Clear();
+  }
+  void Unresolved(uint16_t, uint32_t) override {}
+  void Heard(uint16_t, uint32_t) override {}
+  void Arp(uint16_t, std::span<const uint8_t>) override {}
+  uint64_t peer_packets() const {
+    return counters.peers[7][static_cast<size_t>(PeerCounter::rx_packets)].load();
+  }
+  std::optional<uint64_t> learned(uint32_t host) const {
+    const auto found = shared_.learned_macs.Find(7, host);
+    return found ? std::optional(found->mac) : std::nullopt;
+  }
+
+  CounterBlock counters;
+  std::vector<Bytes> sent;
+  wire::VirtioNetHeader sent_virtio;
+
+ private:
+  SharedState shared_;
+  Pipeline pipeline_;
+  std::unique_ptr<Snapshot> snapshot_;
+  Bytes storage_;
+};
 
 uint64_t Count(const MemoryPipeline& pipeline, Counter counter) {
   return pipeline.counters().values[static_cast<size_t>(counter)].load();
@@ -199,6 +261,86 @@ TEST_SUITE("pipeline") {
     pipeline.PublishNeighbors({kNextHop});
     CHECK(pipeline.Process(Direction::encap, Bytes(3), {}).frames.empty());
     CHECK(Count(pipeline, DropReason::not_proxied) == 1);
+  }
+
+  TEST_CASE("frames that XDP stripped: the peer and the inner source MAC stand in the MACs") {
+    std::mt19937 random(10);
+    Stripped gateway;
+    Bytes ip = test::MakePacket({.source = 0x0a00000a, .destination = 0x0a00000a}, random);
+    CHECK(gateway.Process(ip, {}).disposition == Disposition::forwarded);
+    // The twin is 10.0.0.99 here.
+    test::Put32(ip, 12, 0x0a000063);
+    test::Seal(ip);
+    REQUIRE(gateway.sent.size() == 1);
+    CHECK(Bytes(gateway.sent[0].begin(), gateway.sent[0].begin() + 14) ==
+          Bytes{2, 0, 0, 0, 0, 0xa, 2, 0, 0, 0, 0, 5, 8, 0});
+    CHECK(Bytes(gateway.sent[0].begin() + 14, gateway.sent[0].end()) == ip);
+    CHECK(gateway.sent_virtio.gso_type == 0);
+    CHECK(gateway.peer_packets() == 1);
+    CHECK(gateway.learned(0x0a00000a) == 0x020000000009);
+    CHECK(gateway.Process(ip, {}, 8).reason == DropReason::unknown_peer);
+  }
+
+  TEST_CASE(
+      "super-frames that the kernel merged keep their segments, with a checksum made for the new address") {
+    std::mt19937 random(11);
+    Stripped gateway;
+    Bytes ip = test::MakePacket(
+        {.source = 0x0a00000a, .destination = 0x0a00000a, .tcp_options = 12, .payload = 40000}, random);
+    const wire::VirtioNetHeader merged = {.flags = wire::kVirtioNeedsChecksum,
+                                          .gso_type = wire::kVirtioGsoTcp4,
+                                          .hdr_len = 14 + 52,
+                                          .gso_size = 1412,
+                                          .csum_start = 34,
+                                          .csum_offset = 16};
+    CHECK(gateway.Process(ip, merged).disposition == Disposition::forwarded);
+    REQUIRE(gateway.sent.size() == 1);
+    CHECK(std::memcmp(&gateway.sent_virtio, &merged, sizeof merged) == 0);
+    CHECK(gateway.peer_packets() == 29);
+    Bytes sent(gateway.sent[0].begin() + 14, gateway.sent[0].end());
+    test::Put32(ip, 12, 0x0a000063);
+    test::Seal(ip);
+    CHECK(test::HeaderSumRight(sent));
+    // What the NIC would do: the pseudo-header's sum in the field completes to the right checksum.
+    CHECK(CompleteChecksum(gateway.sent[0].data(), static_cast<uint32_t>(gateway.sent[0].size()), 34, 16));
+    CHECK(Bytes(gateway.sent[0].begin() + 14, gateway.sent[0].end()) == ip);
+
+    wire::VirtioNetHeader wrong = merged;
+    wrong.gso_size = 0;
+    CHECK(gateway.Process(ip, wrong).reason == DropReason::unsupported_gso);
+    wrong.gso_size = 1449;
+    CHECK(gateway.Process(ip, wrong).reason == DropReason::too_big);
+    wrong = merged;
+    wrong.gso_type = wire::kVirtioGsoUdpL4;
+    CHECK(gateway.Process(ip, wrong).reason == DropReason::unsupported_gso);
+    CHECK(gateway
+              .Process(test::MakePacket({.protocol = wire::kProtocolUdp,
+                                         .source = 0x0a00000a,
+                                         .destination = 0x0a00000a,
+                                         .payload = 3000},
+                                        random),
+                       merged)
+              .reason == DropReason::unsupported_gso);
+  }
+
+  TEST_CASE("no length of a stripped frame is read beyond") {
+    std::mt19937 random(12);
+    const Bytes whole =
+        test::MakePacket({.source = 0x0a00000a, .destination = 0x0a00000a, .payload = 30}, random);
+    for (size_t length = 0; length < whole.size(); length++) {
+      Stripped gateway;
+      for (const uint8_t gso : {wire::kVirtioGsoNone, wire::kVirtioGsoTcp4}) {
+        const Verdict verdict =
+            gateway.Process(Bytes(whole.begin(), whole.begin() + static_cast<long>(length)),
+                            {.flags = wire::kVirtioNeedsChecksum,
+                             .gso_type = gso,
+                             .hdr_len = 54,
+                             .gso_size = 10,
+                             .csum_start = 34,
+                             .csum_offset = 16});
+        CHECK(verdict.disposition == Disposition::dropped);
+      }
+    }
   }
 
   TEST_CASE("a partial checksum that does not lie in the L4 header or behind it is refused") {
