@@ -265,7 +265,9 @@ Verdict DecapsulateStripped(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t*
           ? 1
           : (frame.length - std::min<uint32_t>(frame.length, frame.virtio.hdr_len) + segment_size - 1) /
                 segment_size;
-  CountReceived(frame, *peer, packets, frame.length, context);
+  // Each of what the kernel merged had its headers.
+  const uint64_t bytes = frame.length + uint64_t{std::max(packets, 1u) - 1} * frame.virtio.hdr_len;
+  CountReceived(frame, *peer, packets, bytes, context);
   if (frame.virtio.gso_type != wire::kVirtioGsoNone && !frame.replayed)
     context.counters.Add(Counter::rx_super_frames);
   if (frame.virtio.gso_type == wire::kVirtioGsoNone &&

@@ -273,7 +273,10 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
     const uint32_t segments =
         tcp ? SendSuperFrame(packet, encapsulation, segment_size, context.super_frames, context.batch)
             : SegmentUdp(packet, encapsulation, segment_size, context.batch);
-    CountSent(context, peer, segments, inner_length);
+    // Every segment carries the headers again.
+    const uint32_t headers =
+        wire::kEthernetHeader + packet.header_length + (tcp ? TcpHeaderLength(packet) : wire::kUdpHeader);
+    CountSent(context, peer, segments, inner_length + uint64_t{std::max(segments, 1u) - 1} * headers);
     return Verdict::Forwarded();
   }
   if (packet.protocol == wire::kProtocolTcp && packet.HasL4Header() &&
