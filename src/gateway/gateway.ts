@@ -18,6 +18,7 @@ import { type Netlink, openNetlink } from '../net/netlink.js';
 import { VERSION } from '../version.js';
 import { type Acceleration, accelerate } from './acceleration.js';
 import { createGuard, type Guard } from './guard.js';
+import { createPathMtus, type PathMtus } from './path-mtu.js';
 import { INTERFACE_GONE, makePlan, neighborView, type Plan, readMachine, readMachineAgain } from './plan.js';
 import { machineFindings } from './preflight.js';
 import { effectiveCapabilities, requirePrivileges } from './privileges.js';
@@ -91,6 +92,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   readonly #options: GatewayOptions;
   readonly #logger: Logger;
   readonly #activity = new PeerActivity();
+  readonly #paths: PathMtus;
   /** Aborted once, by stop() or by what failed; the reason is what a pending start or reload rejects with. */
   readonly #end = new AbortController();
   #settings: Settings;
@@ -114,6 +116,11 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     this.#settings = settings;
     this.#options = options;
     this.#logger = options.logger ?? createLogger(settings.log);
+    this.#paths = createPathMtus({
+      inForce: (address) => this.#plan?.peers.find((peer) => peer.address === address)?.outerMtu,
+      onChange: () => this.#machineChanged(),
+    });
+    this.#undo.push(() => this.#paths.close());
   }
 
   get settings(): Settings {
@@ -211,7 +218,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     throwOnErrors(findings);
     requirePrivileges((this.#options.capabilities ?? effectiveCapabilities)());
 
-    const plan = makePlan(settings, readMachine(netlink, settings));
+    const plan = makePlan(settings, readMachine(netlink, settings, this.#pathLimit));
     this.#plan = plan;
     for (const { code, message } of findings) this.#logger.warn({ code }, message);
     for (const { code, message } of plan.notices) {
@@ -282,7 +289,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     const parts = this.#running();
     const before = this.#planned();
     refuseRestart(this.#settings, next);
-    const machine = readMachineAgain(parts.netlink, before);
+    const machine = readMachineAgain(parts.netlink, before, this.#pathLimit);
     throwOnErrors(machineFindings(next, parts.netlink));
     const after = makePlan(next, machine, before);
     const changes = describeChanges(this.#settings, next);
@@ -347,7 +354,8 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     const before = this.#planned();
     let after: Plan;
     try {
-      after = makePlan(this.#settings, readMachineAgain(parts.netlink, before), before);
+      const machine = readMachineAgain(parts.netlink, before, this.#pathLimit);
+      after = makePlan(this.#settings, machine, before);
     } catch (error) {
       if (error instanceof VpcConnError && error.code === INTERFACE_GONE) return this.#fail(error);
       throw error;
@@ -420,6 +428,8 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     }
     this.#state = 'stopped';
   }
+
+  readonly #pathLimit = (peerAddress: string) => this.#paths.limit(peerAddress);
 
   #pinPeers(neighbors: Neighbors, plan: Plan): void {
     neighbors.pin(

@@ -18,6 +18,7 @@ import {
 } from '../net/address.js';
 import type { Address, Link, Netlink, Route } from '../net/netlink.js';
 import type { GuardPlan } from './guard.js';
+import type { PathLimit } from './path-mtu.js';
 import { routeFrom } from './routes.js';
 
 /** Outer IPv4 (20) + EtherIP (2, RFC 3378) + inner Ethernet header (14). */
@@ -37,13 +38,21 @@ export interface Machine {
   readonly addresses: readonly Address[];
   /** The kernel's route to a peer's address, from the underlay's; undefined: it has none. */
   readonly peerRoute: (peerAddress: string, underlay: PlannedInterface) => Route | undefined;
+  /** What was learned of the path behind that route (gateway/path-mtu.ts); undefined: nothing. */
+  readonly pathLimit: PathLimitOf;
 }
+
+export type PathLimitOf = (peerAddress: string) => PathLimit | undefined;
+const NOTHING_LEARNED: PathLimitOf = () => undefined;
 
 export interface PlannedPeer extends TablePeer {
   readonly keepalive: boolean;
   /** Number of proxied addresses, prefixes counted by their size. */
   readonly proxiedCount: number;
-  /** Which figure the inner MTU came from, for people. */
+  /** Largest outer IP packet that the route takes, and the one in force; bytes. */
+  readonly routeMtu: number;
+  readonly outerMtu: number;
+  /** What the inner MTU comes from, for people: "route 1400", "eth2 1500", "ICMP from 198.18.0.9". */
   readonly innerMtuWhy: string;
 }
 
@@ -80,27 +89,37 @@ export interface Notice {
 }
 
 /** Finds both interfaces by name. Throws SettingsError when this machine has no such interface. */
-export function readMachine(netlink: Netlink, settings: Settings): Machine {
+export function readMachine(netlink: Netlink, settings: Settings, pathLimit = NOTHING_LEARNED): Machine {
   const links = netlink.links();
   const named = (name: string): Link => {
     const link = links.find((one) => one.name === name);
     if (link) return link;
     throw new SettingsError('no-interface', `This machine has no interface ${name}. Write one that it has.`);
   };
-  return machineOf(netlink, named(settings.overlay.interface), named(settings.underlay.interface));
+  return machineOf(netlink, named(settings.overlay.interface), named(settings.underlay.interface), pathLimit);
 }
 
-export function machineOf(netlink: Netlink, overlay: Link, underlay: Link): Machine {
+export function machineOf(
+  netlink: Netlink,
+  overlay: Link,
+  underlay: Link,
+  pathLimit = NOTHING_LEARNED,
+): Machine {
   return {
     overlay,
     underlay,
     addresses: netlink.addresses(),
     peerRoute: (peerAddress, from) => routeFrom(netlink, peerAddress, from),
+    pathLimit,
   };
 }
 
 /** The machine with the interfaces of a plan in force. Throws VpcConnError when one of them is gone. */
-export function readMachineAgain(netlink: Netlink, { overlay, underlay }: Plan): Machine {
+export function readMachineAgain(
+  netlink: Netlink,
+  { overlay, underlay }: Plan,
+  pathLimit = NOTHING_LEARNED,
+): Machine {
   const links = netlink.links();
   // By index: sockets and rings are bound to it, and one that comes back under its old name has another.
   const again = ({ ifindex, interface: name }: PlannedInterface): Link => {
@@ -111,7 +130,7 @@ export function readMachineAgain(netlink: Netlink, { overlay, underlay }: Plan):
       `Interface ${name} has disappeared. Attach it again, then start vpc-conn again.`,
     );
   };
-  return machineOf(netlink, again(overlay), again(underlay));
+  return machineOf(netlink, again(overlay), again(underlay), pathLimit);
 }
 
 /**
@@ -225,15 +244,19 @@ function firstIpv4(addresses: readonly Address[], ifindex: number): string | und
 function planPeer(peer: PeerSettings, machine: Machine, underlay: PlannedInterface): PlannedPeer {
   const routeMtu = machine.peerRoute(peer.address, underlay)?.mtu;
   const byRoute = routeMtu !== undefined && routeMtu < underlay.mtu;
-  const outerMtu = byRoute ? routeMtu : underlay.mtu;
+  const known = byRoute ? routeMtu : underlay.mtu;
+  const limit = machine.pathLimit(peer.address);
+  const limited = limit !== undefined && limit.outerMtu < known;
+  const outerMtu = limited ? limit.outerMtu : known;
+  const hop = byRoute ? 'route' : underlay.interface;
   return {
     name: peer.name,
     localAddress: underlay.address,
     address: peer.address,
+    routeMtu: known,
+    outerMtu,
     innerMtu: Math.max(SMALLEST_INNER_MTU, outerMtu - TUNNEL_OVERHEAD),
-    innerMtuWhy: byRoute
-      ? `route to ${peer.address} ${outerMtu} - ${TUNNEL_OVERHEAD}`
-      : `underlay ${underlay.interface} ${outerMtu} - ${TUNNEL_OVERHEAD}`,
+    innerMtuWhy: limited ? limit.why : `${hop} ${known}`,
     unlisted: peer.unlisted,
     resolve: peer.resolve,
     keepalive: peer.keepalive,

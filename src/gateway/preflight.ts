@@ -123,7 +123,7 @@ function mtuFindings({ overlay, underlay }: Plan, peer: PlannedPeer, key: string
     ];
   }
   if (peer.innerMtu >= overlay.mtu) return [];
-  const message = `${size}, ${overlay.interface} carries ${overlay.mtu}. TCP adapts by itself; larger packets of other protocols do not pass.`;
+  const message = `${size}, ${overlay.interface} carries ${overlay.mtu}. TCP adapts by itself; larger packets of other protocols are cut into fragments, or their sender is told.`;
   const remedy = `Where that matters, raise the underlay's MTU to ${overlay.mtu + TUNNEL_OVERHEAD}, or lower the hosts' to ${peer.innerMtu}.`;
   return [{ severity: 'info', code: 'mtu-clamped', message, remedy, key }];
 }

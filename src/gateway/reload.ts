@@ -55,7 +55,9 @@ export function describeMachineChanges(before: Plan, after: Plan): string[] {
   const peers = after.peers.flatMap((peer) => {
     const old = before.peers.find((one) => one.name === peer.name);
     if (old === undefined) return [];
-    return changed(`peer ${peer.name}: inner MTU`, old.innerMtu, peer.innerMtu);
+    return changed(`peer ${peer.name}: inner MTU`, old.innerMtu, peer.innerMtu).map(
+      (change) => `${change} (${peer.innerMtuWhy})`,
+    );
   });
   const known = new Set(before.notices.map((notice) => notice.message));
   const notices = after.notices.filter(({ code, message }) => code === 'address-lost' && !known.has(message));

@@ -8,7 +8,7 @@ type Peer = StatusResult['peers'][number];
 export function renderStatus(status: StatusResult): string {
   const parts = [
     `${headline(status)}\n${origin(status)}`,
-    list(machineRows(status)),
+    list([...machineRows(status), ...tunnelRows(status.peers)]),
     table(
       [
         { head: 'peer' },
@@ -104,6 +104,16 @@ function machineRows({ overlay, underlay, guard, acceleration, offloads = [] }: 
     ]);
   }
   return rows;
+}
+
+/** What the tunnels carry and why: "1364 (ICMP from 198.18.0.9) to vpc-b". */
+function tunnelRows(peers: readonly Peer[]): string[][] {
+  const bySize = new Map<string, Peer[]>();
+  for (const peer of peers) {
+    const size = `${peer.innerMtu} (${peer.innerMtuWhy})`;
+    bySize.set(size, [...(bySize.get(size) ?? []), peer]);
+  }
+  return [...bySize].map(([size, alike]) => ['tunnel MTU', `${size} to ${names(alike)}`]);
 }
 
 function peerRow(peer: Peer): string[] {

@@ -33,7 +33,7 @@ export const STATUS: StatusResult = {
       nextHop: '198.18.0.254',
       nextHopMac: '02:00:00:00:01:fe',
       innerMtu: 8965,
-      innerMtuWhy: 'underlay mtu 9001 less 36',
+      innerMtuWhy: 'eth2 9001',
       proxied: 3,
       unlisted: 'drop',
       resolve: 'peer',

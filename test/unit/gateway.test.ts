@@ -254,7 +254,7 @@ t.test('status', async (t) => {
     nextHop: '198.18.0.2',
     nextHopMac: null,
     innerMtu: 1464,
-    innerMtuWhy: 'underlay eth2 1500 - 36',
+    innerMtuWhy: 'eth2 1500',
     proxied: 1,
     unlisted: 'drop',
     resolve: 'peer',

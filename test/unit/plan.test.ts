@@ -96,12 +96,25 @@ t.test('the guard leaves ports alone while nobody masquerades', async (t) => {
 t.test('inner MTU: the smaller of link and route, less 36', async (t) => {
   const machine = new MachineDouble();
   machine.change(3, { mtu: 9001 });
-  t.match(planOf(machine).peers, [{ innerMtu: 8965, innerMtuWhy: 'underlay eth2 9001 - 36' }]);
+  t.match(planOf(machine).peers, [{ innerMtu: 8965, innerMtuWhy: 'eth2 9001', outerMtu: 9001 }]);
   machine.routes.set('198.18.0.2', { ifindex: 3, gateway: '198.18.0.254', mtu: 1400 });
-  t.match(planOf(machine).peers, [{ innerMtu: 1364, innerMtuWhy: 'route to 198.18.0.2 1400 - 36' }]);
+  t.match(planOf(machine).peers, [{ innerMtu: 1364, innerMtuWhy: 'route 1400', routeMtu: 1400 }]);
   machine.routes.set('198.18.0.2', { ifindex: 3, mtu: 65535 });
   t.match(planOf(machine).peers, [{ innerMtu: 8965 }], 'no route makes the link larger');
   t.match(machine.asked.at(-1), '198.18.0.2 3 198.18.0.1', 'asked as the frame will go');
+});
+
+t.test('inner MTU: what was learned of the path counts where it is less', async (t) => {
+  const machine = new MachineDouble();
+  const learned = (outerMtu: number) =>
+    makePlan(
+      settings(),
+      machineOf(machine, OVERLAY, UNDERLAY, () => ({ outerMtu, why: 'ICMP from 198.18.0.9' })),
+    ).peers;
+  t.match(learned(1400), [
+    { innerMtu: 1364, outerMtu: 1400, routeMtu: 1500, innerMtuWhy: 'ICMP from 198.18.0.9' },
+  ]);
+  t.match(learned(1500), [{ innerMtu: 1464, outerMtu: 1500, innerMtuWhy: 'eth2 1500' }]);
 });
 
 t.test('reserved addresses', async (t) => {
@@ -275,7 +288,7 @@ t.test('what the machine changed, in words', async (t) => {
     'interface eth1: is down, so nothing passes',
     'interface eth2: MAC 02:00:00:00:00:02 -> 02:00:00:00:00:99',
     'interface eth2: MTU 1500 -> 1400',
-    'peer vpc-b: inner MTU 1464 -> 1364',
+    'peer vpc-b: inner MTU 1464 -> 1364 (eth2 1400)',
   ]);
 });
 

@@ -87,7 +87,7 @@ t.test('each finding has its remedy', async (t) => {
     {
       severity: 'info',
       code: 'mtu-clamped',
-      message: /1464 bytes \(underlay eth2 1500 - 36\)/,
+      message: /1464 bytes \(eth2 1500\)/,
       remedy: /1536/,
     },
   ]);

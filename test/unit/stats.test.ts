@@ -24,6 +24,8 @@ t.test('status', async (t) => {
           peerWith({
             name: 'vpc-c',
             state: 'unresolved',
+            innerMtu: 1364,
+            innerMtuWhy: 'ICMP from 198.18.0.9',
             lastSeenSeconds: null,
             nextHop: null,
             counters: {},
@@ -40,10 +42,12 @@ overlay       ens5  10.0.0.5  02:00:00:00:00:05  mtu 9001  up  arp respond
 underlay      ens6  198.18.0.1  02:00:00:00:01:01  mtu 9001  up
 kernel guard  up, nftables, owned by this process
 acceleration  off: not available
+tunnel MTU    8965 (eth2 9001) to vpc-b
+tunnel MTU    1364 (ICMP from 198.18.0.9) to vpc-c
 
 PEER   STATE       ADDRESS     NEXT HOP        HEARD   MTU  PROXIED  RECEIVED   SENT
 vpc-b  up          198.18.0.2  198.18.0.254  0 s ago  8965        3   1.46 GB  999 B
-vpc-c  unresolved  198.18.0.2  -               never  8965        3         -      -
+vpc-c  unresolved  198.18.0.2  -               never  1364        3         -      -
 
 Notices
 - 10.0.0.20 is also an address of this machine. Remove it from ens5.
