@@ -64,6 +64,13 @@ forward::TableContents ToTable(const Napi::Object& table) {
   contents.masquerade_first_port = static_cast<uint16_t>(ToNumber(table, "masqueradeFirstPort"));
   contents.masquerade_last_port = static_cast<uint16_t>(ToNumber(table, "masqueradeLastPort"));
 
+  if (const Napi::Value dscp = table.Get("dscp"); !dscp.IsUndefined()) {
+    const uint32_t value = ToNumber(table, "dscp");
+    if (value > 63) throw Napi::TypeError::New(table.Env(), "dscp is out of range");
+    contents.dscp = static_cast<uint8_t>(value);
+  }
+  contents.accept_reversed = ToBoolean(table, "acceptReversed");
+
   const Napi::Value peers = table.Get("peers");
   if (!peers.IsArray()) throw Napi::TypeError::New(table.Env(), "peers must be an array");
   const auto list = peers.As<Napi::Array>();

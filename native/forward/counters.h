@@ -30,6 +30,8 @@ namespace vpc_conn::forward {
   X(events_lost)             \
   X(mss_clamped)             \
   X(checksums_mended)        \
+  X(ecn_unexpected)          \
+  X(etherip_reversed)        \
   X(coalesced)               \
   X(batches)                 \
   X(sleeps)

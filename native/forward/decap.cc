@@ -17,30 +17,34 @@ struct Translation {
   uint32_t quoted_destination = 0;
 };
 
-bool IsIcmpError(const Packet& packet) {
-  return packet.protocol == wire::kProtocolIcmp && packet.HasL4Header() && wire::IcmpIsError(packet.l4[0]);
-}
-
 // An ICMP error from the far side is about a packet of a local host: reversed inside the quote, its
 // destination is a far host and becomes what stands for it here. The error may come from a far router, which
-// has no proxied address: it then speaks from the address of the host it speaks about.
+// has no proxied address: it then speaks from the gateway's own (RFC 5508 REQ-5c).
 std::optional<DropReason> TranslateIcmpError(const Packet& packet, const Peer& peer, Context& context,
                                              Translation& translation) {
   const ForwardingTable& table = context.table();
   const uint16_t peer_index = table.PeerIndex(peer);
+  if (packet.l4[0] == wire::kIcmpRedirect) return DropReason::icmp_redirect;
   const auto source = table.ProxiedAddressOf(peer_index, packet.source);
+  // A reserved address is a router's, and none to send from.
+  const bool listed = source && !table.IsReserved(*source);
   if (packet.l4_length < wire::kIcmpHeader + wire::kIpv4Header) {
-    return source ? DropReason::malformed_l4 : DropReason::unlisted_source;
+    return listed ? DropReason::malformed_l4 : DropReason::unlisted_source;
   }
-  const uint32_t quoted = wire::LoadBe32(packet.l4 + wire::kIcmpHeader + wire::kIpv4DestinationOffset);
+  const uint8_t* quoted_ip = packet.l4 + wire::kIcmpHeader;
+  const uint32_t quoted = wire::LoadBe32(quoted_ip + wire::kIpv4DestinationOffset);
+  // It goes to whoever sent the packet that it is about, or it is about none (RFC 5508 REQ-4).
+  if (wire::LoadBe32(quoted_ip + wire::kIpv4SourceOffset) != packet.destination) {
+    return listed || peer.masquerade_unlisted ? DropReason::icmp_quote_unknown : DropReason::unlisted_source;
+  }
   if (const auto proxied = table.ProxiedAddressOf(peer_index, quoted)) {
-    translation.source = source.value_or(*proxied);
+    translation.source = listed ? *source : table.contents().overlay_address;
     translation.quoted_destination = *proxied;
     translation.quoted = *proxied != quoted || translation.source != packet.source;
     return std::nullopt;
   }
   if (!peer.masquerade_unlisted) {
-    return source ? DropReason::icmp_quote_unknown : DropReason::unlisted_source;
+    return listed ? DropReason::icmp_quote_unknown : DropReason::unlisted_source;
   }
   if (packet.IsFragment()) return DropReason::fragment_without_ports;
   Quote quote;
@@ -128,7 +132,8 @@ std::optional<DropReason> Rewrite(Packet& packet, const Translation& translation
 std::optional<DropReason> CheckAddresses(const Packet& packet, const ForwardingTable& table) {
   if (const auto reason = UnforwardableDestination(packet.destination)) return reason;
   if (const auto reason = UnforwardableDestination(packet.source)) return reason;
-  if (table.IsReserved(packet.destination) || table.IsReserved(packet.source)) {
+  // A router's error is let through: another source is written into it.
+  if (table.IsReserved(packet.destination) || (table.IsReserved(packet.source) && !IsIcmpError(packet))) {
     return DropReason::reserved_address;
   }
   if (packet.destination == table.contents().overlay_address) return DropReason::to_gateway;
@@ -140,11 +145,17 @@ std::optional<DropReason> CheckAddresses(const Packet& packet, const ForwardingT
   return std::nullopt;
 }
 
-// RFC 6040 section 4.2, figure 4: the outer ECN field joins the inner one.
-std::optional<DropReason> MergeEcn(Packet& packet, uint8_t outer_tos) {
+// RFC 6040 section 4.2, figure 4: the outer ECN field joins the inner one. The outer DSCP is not looked at
+// (RFC 2983, pipe model).
+std::optional<DropReason> MergeEcn(Packet& packet, uint8_t outer_tos, CounterBlock& counters) {
   const uint8_t outer = outer_tos & 3;
   const uint8_t inner = packet.ip[wire::kIpv4TosOffset] & 3;
+  if (outer == inner) return std::nullopt;
   if (outer == 3 && inner == 0) return DropReason::ecn_not_ect_ce;
+  // The cells marked (!) and (!!!): no encapsulator and no router makes them.
+  if (inner == 0 || (inner == 1 && outer == 2) || (inner == 3 && outer == 1)) {
+    counters.Add(Counter::ecn_unexpected);
+  }
   if (outer == 3 && inner != 3) {
     SetEcn(packet, 3);
   } else if (outer == 1 && inner == 2) {
@@ -227,7 +238,7 @@ Verdict DeliverFrame(wire::Cursor& cursor, const Arrival& arrival, Context& cont
   context.MarkUsed(neighbor->slot);
   if (neighbor->failed) return Verdict::Drop(DropReason::neighbor_failed);
 
-  if (const auto reason = MergeEcn(packet, arrival.outer_tos)) return Verdict::Drop(*reason);
+  if (const auto reason = MergeEcn(packet, arrival.outer_tos, context.counters)) return Verdict::Drop(*reason);
   if (arrival.virtio.gso_type != wire::kVirtioGsoNone) {
     RewriteSuperFrame(packet, translation);
   } else if (const auto reason = Rewrite(packet, translation)) {
@@ -332,8 +343,13 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
   const uint8_t* etherip = cursor.Take(wire::kEtherIpHeader);
   if (etherip == nullptr) return Verdict::Drop(DropReason::inner_truncated);
   const uint16_t word = wire::LoadBe16(etherip);
-  if ((word >> 12) != wire::kEtherIpVersion) return Verdict::Drop(DropReason::etherip_version);
-  if (word != wire::kEtherIpFirstWord) return Verdict::Drop(DropReason::etherip_reserved);
+  if (word != wire::kEtherIpFirstWord) {
+    if (!table.contents().accept_reversed || word != wire::kEtherIpReversedWord) {
+      const bool version_right = (word >> 12) == wire::kEtherIpVersion;
+      return Verdict::Drop(version_right ? DropReason::etherip_reserved : DropReason::etherip_version);
+    }
+    if (!frame.replayed) context.counters.Add(Counter::etherip_reversed);
+  }
   const auto inner_length = static_cast<uint32_t>(cursor.left());
   uint8_t* ethernet = cursor.Take(wire::kEthernetHeader);
   if (ethernet == nullptr) return Verdict::Drop(DropReason::inner_truncated);

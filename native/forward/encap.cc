@@ -22,35 +22,36 @@ struct Route {
   uint32_t quoted_source = 0;
 };
 
-std::optional<DropReason> CheckSource(uint32_t source, const ForwardingTable& table) {
+std::optional<DropReason> CheckSource(const Packet& packet, const ForwardingTable& table) {
+  const uint32_t source = packet.source;
   if (const auto reason = UnforwardableDestination(source)) return reason;
-  if (table.IsReserved(source)) return DropReason::reserved_address;
+  // A subnet's router has one of the reserved addresses; path MTU discovery needs its errors. The far gateway
+  // puts its own address in the place of such a source.
+  if (table.IsReserved(source) && !IsIcmpError(packet)) return DropReason::reserved_address;
   // Only the gateway itself may send from these: carrying such a packet would loop (RFC 3378 section 4).
   if (source == table.contents().overlay_address || table.IsProxied(source)) return DropReason::looped;
   return std::nullopt;
 }
 
-// The address that an ICMP error's quote has as source, if so much is quoted.
-std::optional<uint32_t> PeekQuotedSource(const Packet& packet) {
-  if (packet.protocol != wire::kProtocolIcmp || !packet.HasL4Header() || !wire::IcmpIsError(packet.l4[0]) ||
-      packet.l4_length < wire::kIcmpHeader + wire::kIpv4Header) {
-    return std::nullopt;
-  }
-  return wire::LoadBe32(packet.l4 + wire::kIcmpHeader + wire::kIpv4SourceOffset);
+// An ICMP error goes to the sender of the packet that it is about: the quoted source is its destination
+// (RFC 5508 REQ-4c), or it is about nothing that this gateway has carried.
+std::optional<DropReason> CheckQuotedSource(const Packet& error) {
+  if (error.l4[0] == wire::kIcmpRedirect) return DropReason::icmp_redirect;
+  if (error.l4_length < wire::kIcmpHeader + wire::kIpv4Header) return DropReason::malformed_l4;
+  const uint32_t source = wire::LoadBe32(error.l4 + wire::kIcmpHeader + wire::kIpv4SourceOffset);
+  if (source != error.destination) return DropReason::icmp_quote_unknown;
+  return std::nullopt;
 }
 
-std::optional<DropReason> RouteProxied(const Packet& packet, const ForwardingTable& table,
-                                       const ForwardingTable::FarHost& far, Route& route) {
+std::optional<DropReason> RouteProxied(const Packet& packet, const ForwardingTable::FarHost& far,
+                                       Route& route) {
   route.peer = far.peer;
   route.far_host = far.address;
-  if (const auto quoted = PeekQuotedSource(packet)) {
+  if (IsIcmpError(packet)) {
+    if (const auto reason = CheckQuotedSource(packet)) return reason;
     // Reversed inside quotes: the packet that the error is about came from the far host.
-    const auto quoted_far = table.FarHostOf(*quoted);
-    if (!quoted_far || quoted_far->peer != far.peer) return DropReason::icmp_quote_unknown;
-    if (quoted_far->address != *quoted || far.address != packet.destination) {
-      route.quoted = true;
-      route.quoted_source = quoted_far->address;
-    }
+    route.quoted = far.address != packet.destination;
+    route.quoted_source = far.address;
   }
   return std::nullopt;
 }
@@ -68,9 +69,9 @@ std::optional<DropReason> RouteMasqueraded(const Packet& packet, Context& contex
   } else if (packet.protocol == wire::kProtocolIcmp && wire::IcmpIsQueryReply(packet.l4[0])) {
     protocol = NatProtocol::icmp;
     port = wire::LoadBe16(packet.l4 + wire::kIcmpIdOffset);
-  } else if (packet.protocol == wire::kProtocolIcmp && wire::IcmpIsError(packet.l4[0])) {
+  } else if (IsIcmpError(packet)) {
     Quote quote;
-    if (PeekQuotedSource(packet) != packet.destination) return DropReason::to_gateway;
+    if (CheckQuotedSource(packet)) return DropReason::to_gateway;
     if (packet.IsFragment()) return DropReason::fragment_without_ports;
     if (const auto reason = ParseQuote(packet, quote)) return reason;
     if (!quote.has_ports) return DropReason::icmp_quote_unknown;
@@ -210,11 +211,11 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
   } else if (table.IsReserved(packet.destination)) {
     return Verdict::Drop(DropReason::reserved_address);
   } else if (const auto far = table.FarHostOf(packet.destination)) {
-    if (const auto reason = RouteProxied(packet, table, *far, route)) return Verdict::Drop(*reason);
+    if (const auto reason = RouteProxied(packet, *far, route)) return Verdict::Drop(*reason);
   } else {
     return Verdict::Drop(DropReason::not_proxied);
   }
-  if (const auto reason = CheckSource(packet.source, table)) return Verdict::Drop(*reason);
+  if (const auto reason = CheckSource(packet, table)) return Verdict::Drop(*reason);
   if (packet.protocol == wire::kProtocolEtherIp && table.IsTunnelAddress(route.far_host)) {
     return Verdict::Drop(DropReason::etherip_nested);
   }

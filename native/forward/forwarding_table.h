@@ -42,6 +42,8 @@ struct TableContents {
   std::vector<Peer> peers;
   std::vector<ProxiedEntry> proxied;
   std::vector<uint32_t> reserved;
+  std::optional<uint8_t> dscp;   // of outer headers; without: copied from the inner header
+  bool accept_reversed = false;  // EtherIP with its version nibble in the wrong half
   uint16_t masquerade_first_port = 0;
   uint16_t masquerade_last_port = 0;
 };

@@ -83,6 +83,11 @@ inline uint32_t TcpHeaderLength(const Packet& packet) {
   return (packet.l4[wire::kTcpDataOffset] >> 4) * 4u;
 }
 
+// ICMP errors quote the packet that they are about, and are translated by what they quote.
+inline bool IsIcmpError(const Packet& packet) {
+  return packet.protocol == wire::kProtocolIcmp && packet.HasL4Header() && wire::IcmpIsError(packet.l4[0]);
+}
+
 // A frame to a group MAC is for nobody to forward, even if its packet is for one host (RFC 1812 section
 // 5.3.4, RFC 1122 section 3.3.6). nullopt: fine.
 inline std::optional<DropReason> UnforwardableMac(const uint8_t* ethernet) {

@@ -1,5 +1,7 @@
 #include "forward/rewrite.h"
 
+#include <algorithm>
+
 #include "wire/cursor.h"
 
 namespace vpc_conn::forward {
@@ -158,11 +160,17 @@ std::optional<DropReason> ParseQuote(const Packet& error, Quote& quote) {
   packet.protocol = ip[9];
   packet.source = wire::LoadBe32(ip + wire::kIpv4SourceOffset);
   packet.destination = wire::LoadBe32(ip + wire::kIpv4DestinationOffset);
+  if (packet.total_length < packet.header_length) return DropReason::malformed_l4;
   packet.l4 = cursor.position();
-  packet.l4_length = static_cast<uint32_t>(cursor.left());
-  const uint32_t needed = packet.protocol == wire::kProtocolIcmp ? wire::kIcmpIdOffset + 2 : 4;
+  // A router that adds extensions pads a shorter packet to 128 bytes first (RFC 4884 section 4.6): a checksum
+  // field that was not quoted must not be looked for in there.
+  packet.l4_length =
+      std::min(static_cast<uint32_t>(cursor.left()), packet.total_length - packet.header_length);
+  const bool icmp = packet.protocol == wire::kProtocolIcmp;
+  const uint32_t needed = icmp ? wire::kIcmpIdOffset + 2 : 4;
   quote.has_ports =
-      packet.HasL4Header() && L4HeaderLength(packet.protocol) != 0 && packet.l4_length >= needed;
+      packet.HasL4Header() && L4HeaderLength(packet.protocol) != 0 && packet.l4_length >= needed &&
+      (!icmp || wire::IcmpIsQuery(packet.l4[0]) || wire::IcmpIsQueryReply(packet.l4[0]));
   return std::nullopt;
 }
 

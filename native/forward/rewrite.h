@@ -46,10 +46,11 @@ void MendHeaderChecksum(Packet& packet);
 // The packet that an ICMP error quotes, as far as it is quoted.
 struct Quote {
   Packet packet;           // l4_length: what is there, perhaps less than a header
-  bool has_ports = false;  // its first 4 L4 bytes (TCP, UDP) or id (ICMP) can be read and edited
+  bool has_ports = false;  // its first 4 L4 bytes (TCP, UDP) or id (ICMP query) can be read and edited
 };
 // RFC 5508 REQ-3: the ICMP checksum and the quoted header checksum must be right, quoted options are skipped,
-// the quoted L4 checksum is not validated.
+// the quoted L4 checksum is not validated. Padding and extensions behind the quoted packet (RFC 4884) are no
+// part of it.
 std::optional<DropReason> ParseQuote(const Packet& error, Quote& quote);
 
 // The port-like field of the quoted packet: TCP/UDP port of `side`, or the ICMP id.

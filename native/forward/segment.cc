@@ -33,7 +33,8 @@ void FinishIpv4Header(uint8_t* ip, uint32_t header_length, uint32_t total_length
 
 }  // namespace
 
-void WriteOuterHeader(uint8_t* at, const OuterHeader& outer, uint32_t inner_length, uint8_t tos) {
+void WriteOuterHeader(uint8_t* at, const OuterHeader& outer, uint32_t inner_length, uint8_t inner_tos) {
+  const auto tos = static_cast<uint8_t>((inner_tos & outer.tos_mask) | outer.tos_fixed);
   std::memcpy(at, outer.bytes.data(), wire::kOuterHeaders);
   uint8_t* ip = at + wire::kEthernetHeader;
   const auto total = static_cast<uint16_t>(wire::kIpv4Header + wire::kEtherIpHeader + inner_length);

@@ -17,9 +17,9 @@ struct Encapsulation {
   const uint8_t* inner_ethernet;  // 14 bytes
 };
 
-// Writes the outer headers for an inner frame of `inner_length` bytes to `at`. TOS (DSCP and ECN) is copied
-// from the inner packet (RFC 2983 uniform model, RFC 6040 normal mode).
-void WriteOuterHeader(uint8_t* at, const OuterHeader& outer, uint32_t inner_length, uint8_t tos);
+// Writes the outer headers for an inner frame of `inner_length` bytes to `at`. ECN is copied from the inner
+// packet (RFC 6040 normal mode); so is DSCP, unless the settings fix it (RFC 2983).
+void WriteOuterHeader(uint8_t* at, const OuterHeader& outer, uint32_t inner_length, uint8_t inner_tos);
 
 // Cuts a TCP super-frame, from payload byte `from` on (a multiple of `segment_size`), into packets of at most
 // `segment_size` bytes of payload and adds them to the batch. Lengths, identifications, sequence numbers,

@@ -15,6 +15,10 @@ OuterHeader MakeOuterHeader(const TableContents& contents, const Peer& peer, con
     return header;
   }
   header.resolved = true;
+  if (contents.dscp) {
+    header.tos_mask = 3;  // ECN is always copied (RFC 6040 4.1)
+    header.tos_fixed = static_cast<uint8_t>(*contents.dscp << 2);
+  }
   header.neighbor_slot = next_hop->slot;
   uint8_t* ethernet = header.bytes.data();
   wire::StoreMac(ethernet, next_hop->mac);

@@ -40,6 +40,9 @@ struct OuterHeader {
   uint16_t neighbor_slot = 0;
   bool resolved = false;
   bool failed = false;
+  // Outer TOS: these bits of the inner one, and these besides.
+  uint8_t tos_mask = 0xff;
+  uint8_t tos_fixed = 0;
 };
 
 struct Snapshot {

@@ -16,6 +16,8 @@ namespace vpc_conn::wire {
 inline constexpr uint32_t kEtherIpHeader = 2;
 inline constexpr uint8_t kEtherIpVersion = 3;
 inline constexpr uint16_t kEtherIpFirstWord = 0x3000;
+// The nibbles exchanged, as FreeBSD 6.1 to 7.2 sent them.
+inline constexpr uint16_t kEtherIpReversedWord = 0x0300;
 
 // What stands in front of the inner Ethernet frame: outer Ethernet, outer IPv4, EtherIP.
 inline constexpr uint32_t kOuterHeaders = kEthernetHeader + kIpv4Header + kEtherIpHeader;

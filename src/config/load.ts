@@ -103,6 +103,7 @@ class Reader {
       underlay: {
         interface: file.underlay.interface,
         address: this.#address(['underlay', 'address'], file.underlay.address),
+        ...(typeof file.underlay.dscp === 'number' && { dscp: file.underlay.dscp }),
       },
       peers: file.peers.map((peer, index) => this.#peer(peer, index)),
       dataplane: {
@@ -112,6 +113,7 @@ class Reader {
         spin: file.dataplane?.spin ?? DEFAULTS.spin,
       },
       masquerade: parsePortRange(file.masquerade?.ports ?? DEFAULTS.masqueradePorts),
+      ...(file.compat?.reversed && { compat: { reversed: true } }),
       control: { socket: file.control?.socket ?? defaultSocket(name) },
       log: { level: file.log?.level ?? DEFAULTS.logLevel, format: file.log?.format ?? DEFAULTS.logFormat },
     };

@@ -8,6 +8,7 @@ import Type, { type Static } from 'typebox';
 /** What holds when neither file nor flags say otherwise. */
 export const DEFAULTS = {
   arp: 'respond',
+  dscp: 'copy',
   unlisted: 'drop',
   keepalive: true,
   resolve: 'peer',
@@ -16,6 +17,7 @@ export const DEFAULTS = {
   offloads: 'manage',
   spin: 50,
   masqueradePorts: '61000-65535',
+  reversed: false,
   logLevel: 'info',
   logFormat: 'auto',
 } as const;
@@ -101,6 +103,15 @@ const Underlay = Type.Object(
   {
     interface: interfaceName('Interface that carries the tunnel.', 'ens6'),
     address: address('Outer source: an address of that interface.', '198.18.0.1'),
+    dscp: Type.Optional(
+      Type.Union([Type.Literal('copy'), Type.Integer({ minimum: 0, maximum: 63 })], {
+        title: 'copy or a whole number from 0 to 63',
+        description:
+          "DSCP of outer headers: the inner packet's, or a fixed one. The inner DSCP is never changed.",
+        default: DEFAULTS.dscp,
+        examples: [0],
+      }),
+    ),
   },
   { ...mapping, title: 'a mapping', description: 'The side that carries the tunnel.' },
 );
@@ -214,6 +225,20 @@ const Masquerade = Type.Object(
   { ...mapping, title: 'a mapping', description: 'For peers with "unlisted: masquerade".' },
 );
 
+const Compat = Type.Object(
+  {
+    reversed: Type.Optional(
+      Type.Boolean({
+        title: 'true or false',
+        description:
+          'Whether EtherIP that begins with 0x03 0x00 is taken, too: FreeBSD 6.1 to 7.2 exchanged the nibbles.',
+        default: DEFAULTS.reversed,
+      }),
+    ),
+  },
+  { ...mapping, title: 'a mapping', description: 'For peers that deviate from RFC 3378.' },
+);
+
 const Control = Type.Object(
   {
     socket: Type.Optional(
@@ -276,6 +301,7 @@ export const FileSchema = Type.Object(
     }),
     dataplane: Type.Optional(Dataplane),
     masquerade: Type.Optional(Masquerade),
+    compat: Type.Optional(Compat),
     control: Type.Optional(Control),
     metrics: Type.Optional(Metrics),
     log: Type.Optional(Log),

@@ -47,6 +47,8 @@ export interface Settings {
     readonly interface: string;
     /** Outer source. Absent only when the flag form's -s sat on the overlay interface: first IPv4 then. */
     readonly address?: string;
+    /** Of outer headers, 0 to 63. Absent: copied from the inner header. */
+    readonly dscp?: number;
   };
   readonly peers: readonly PeerSettings[];
   readonly dataplane: {
@@ -58,6 +60,8 @@ export interface Settings {
   };
   /** Port and ICMP-id range of masquerade; outside the kernel's ip_local_port_range. */
   readonly masquerade: { readonly firstPort: number; readonly lastPort: number };
+  /** Take EtherIP with its version nibble in the wrong half, too. Absent: no. */
+  readonly compat?: { readonly reversed: boolean };
   readonly control: { readonly socket: string };
   readonly log: {
     readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error';

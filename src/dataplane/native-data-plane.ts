@@ -200,6 +200,8 @@ export function tableToNative(table: ForwardingTable): NativeForwardingTable {
     reserved: packAddresses(table.reserved),
     masqueradeFirstPort: table.masquerade.firstPort,
     masqueradeLastPort: table.masquerade.lastPort,
+    dscp: table.dscp,
+    acceptReversed: table.acceptReversed ?? false,
   };
 }
 

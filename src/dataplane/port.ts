@@ -34,6 +34,10 @@ export interface ForwardingTable {
   readonly proxied: readonly TableEntry[];
   readonly reserved: readonly string[];
   readonly masquerade: { readonly firstPort: number; readonly lastPort: number };
+  /** DSCP of outer headers; absent: copied from the inner header. */
+  readonly dscp?: number | undefined;
+  /** Take EtherIP with its version nibble in the wrong half, too. */
+  readonly acceptReversed?: boolean;
 }
 
 /** What the workers know of a destination: the MAC to send to, or that resolution failed just now. */

@@ -175,6 +175,8 @@ export function makePlan(settings: Settings, machine: Machine, previous?: Plan):
       proxied,
       reserved: reservedAddresses(subnets, machine.addresses),
       masquerade: settings.masquerade,
+      dscp: settings.underlay.dscp,
+      acceptReversed: settings.compat?.reversed ?? false,
     },
     guard: planGuard(settings, overlay, underlay, peers, proxied),
     notices: [

@@ -35,7 +35,9 @@ export function describeChanges(before: Settings, after: Settings): string[] {
     ...changed('overlay.address', before.overlay.address, after.overlay.address),
     ...changed('overlay.arp', before.overlay.arp, after.overlay.arp),
     ...changed('underlay.address', before.underlay.address, after.underlay.address),
+    ...changed('underlay.dscp', dscp(before), dscp(after)),
     ...changed('masquerade ports', ports(before), ports(after)),
+    ...changed('compat.reversed', before.compat?.reversed ?? false, after.compat?.reversed ?? false),
     ...changed('log.level', before.log.level, after.log.level),
     ...peerChanges(before.peers, after.peers),
   ];
@@ -123,6 +125,10 @@ function onePeerChanges(before: PeerSettings, after: PeerSettings): string[] {
 function changed(what: string, before: unknown, after: unknown): string[] {
   if (before === after) return [];
   return [`${what} ${before ?? 'default'} -> ${after ?? 'default'}`];
+}
+
+function dscp({ underlay }: Settings): string {
+  return `${underlay.dscp ?? 'copy'}`;
 }
 
 function ports({ masquerade }: Settings): string {

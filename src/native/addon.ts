@@ -46,6 +46,10 @@ export interface NativeForwardingTable {
   reserved: Bytes;
   masqueradeFirstPort: number;
   masqueradeLastPort: number;
+  /** Of outer headers, 0 to 63; undefined: copied from the inner header. */
+  dscp?: number | undefined;
+  /** EtherIP that begins with 0x03 0x00 is taken, too. */
+  acceptReversed: boolean;
 }
 
 /** Rare events of the workers, delivered in batches on the JS thread; the queue is bounded, excess is counted. */

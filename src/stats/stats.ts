@@ -24,6 +24,8 @@ const REMARKS: Readonly<Record<string, string>> = {
   held: 'frames waited for ARP',
   mss_clamped: 'TCP MSS options lowered',
   checksums_mended: 'checksums mended',
+  ecn_unexpected: 'ECN fields that nothing should have made (RFC 6040)',
+  etherip_reversed: 'frames with the EtherIP version in the wrong half',
   ring_lost: 'frames lost before a worker saw them (overload)',
   events_lost: 'events lost',
 };

@@ -89,6 +89,9 @@ const innerType = (type: number): Uint8Array =>
 const outer = (fields: Partial<Ipv4Fields>, carried?: Transport): Uint8Array =>
   fromPeer(B, FROM_FAR, fields, carried);
 
+const redirect = (quoted: Uint8Array): Transport =>
+  icmp({ type: 5, code: 1, rest: [10, 0, 0, 60], payload: quoted });
+
 export const DROPPED_CASES: GoldenCase[] = [
   dropped('vlan_tagged', 'A VLAN tag that is still in the frame is not looked behind.', [
     encap('802.1Q', etherType(0x8100)),
@@ -96,7 +99,7 @@ export const DROPPED_CASES: GoldenCase[] = [
     decap('inside the tunnel', innerType(0x8100)),
     decap('inside the tunnel', innerType(0x88a8)),
   ]),
-  dropped('own_frame', 'A frame with our own source MAC has come back.', [
+  dropped('own_frame', 'A frame with our own source MAC has come back (checklist 6).', [
     encap('overlay', ethernet({ to: MAC.overlay, from: MAC.overlay }, TO_FAR)),
     decap('underlay', ethernet({ to: MAC.underlay, from: MAC.underlay }, outer({}).subarray(14))),
   ]),
@@ -106,11 +109,15 @@ export const DROPPED_CASES: GoldenCase[] = [
     decap('none', bytes()),
     decap('13', counting(13)),
   ]),
-  dropped('not_ethernet_ii', 'IEEE 802.3 frames, spanning tree among them, are never tunnelled.', [
-    encap('a length for a type', etherType(46)),
-    encap('1535, the last one', etherType(0x05ff)),
-    decap('inside the tunnel', innerType(0x05ff)),
-  ]),
+  dropped(
+    'not_ethernet_ii',
+    'IEEE 802.3 frames, spanning tree among them, are never tunnelled (checklist 6).',
+    [
+      encap('a length for a type', etherType(46)),
+      encap('1535, the last one', etherType(0x05ff)),
+      decap('inside the tunnel', innerType(0x05ff)),
+    ],
+  ),
   dropped('unknown_ethertype', 'A VPC carries IPv4, IPv6 and ARP and nothing else.', [
     encap('LLDP', etherType(0x88cc)),
     encap('0x0600, the first one', etherType(0x0600)),
@@ -151,6 +158,12 @@ export const DROPPED_CASES: GoldenCase[] = [
       { to: TWIN_HERE },
       unreachable(bytes([0x55], ipv4({ from: TWIN_HERE, to: LOCAL }, ANY).subarray(1))),
     ),
+    sent('a quote of 19 bytes', {}, unreachable(ipv4({ from: FAR, to: LOCAL }, ANY).subarray(0, 19))),
+    sent(
+      'a quoted total length of 19',
+      { to: TWIN_HERE },
+      unreachable(ipv4({ from: TWIN_HERE, to: LOCAL, totalLength: 19 }, ANY)),
+    ),
     sent('a partial checksum in the IPv4 header', {}, ANY, { virtio: { partial: { start: 14, offset: 2 } } }),
     sent("a partial checksum over TCP's header length", {}, tcp({ from: 1, to: 2 }), {
       virtio: { partial: { start: 34, offset: 12 } },
@@ -159,7 +172,7 @@ export const DROPPED_CASES: GoldenCase[] = [
   ]),
   dropped(
     'bad_icmp_checksum',
-    'An ICMP error is rewritten only if it and the quoted header are intact (RFC 5508 REQ-3).',
+    'An ICMP error is rewritten only if it and the quoted header are intact (RFC 5508 REQ-3, checklist 30).',
     [
       sent(
         'its own checksum',
@@ -174,7 +187,7 @@ export const DROPPED_CASES: GoldenCase[] = [
       received('from a peer', { from: TWIN }, unreachable(ipv4({ from: LOCAL, to: TWIN, checksum: 1 }, ANY))),
     ],
   ),
-  dropped('multicast', 'Multicast is neither tunnelled nor delivered.', [
+  dropped('multicast', 'Multicast is neither tunnelled nor delivered (checklist 51).', [
     sent('to a group', { to: '224.0.0.251' }),
     sent('from a group', { from: '239.1.1.1' }),
     received('to a group', { to: '224.0.0.1' }),
@@ -187,7 +200,7 @@ export const DROPPED_CASES: GoldenCase[] = [
   ]),
   dropped(
     'broadcast',
-    'Broadcasts are neither tunnelled nor delivered, to a link address either (RFC 1812 5.3.4).',
+    'Broadcasts are neither tunnelled nor delivered, to a link address either (RFC 1812 5.3.4, checklist 51).',
     [
       sent('limited', { to: '255.255.255.255' }),
       received('limited', { to: '255.255.255.255' }),
@@ -196,7 +209,7 @@ export const DROPPED_CASES: GoldenCase[] = [
   ),
   dropped(
     'link_local',
-    'Instance metadata and other link-local addresses are out of reach through a tunnel.',
+    'Instance metadata and other link-local addresses are out of reach through a tunnel (checklist 51).',
     [
       sent('to the metadata service', { to: '169.254.169.254' }),
       sent('from a link-local host', { from: '169.254.1.1' }),
@@ -204,7 +217,7 @@ export const DROPPED_CASES: GoldenCase[] = [
       received('from it', { from: '169.254.169.254' }),
     ],
   ),
-  dropped('reserved_address', 'No host has such an address.', [
+  dropped('reserved_address', 'No host has such an address (checklist 51).', [
     sent('loopback', { to: '127.0.0.1' }),
     sent('this network', { to: '0.0.0.0' }),
     sent('class E', { to: '240.0.0.1' }),
@@ -249,7 +262,7 @@ export const DROPPED_CASES: GoldenCase[] = [
       ),
     ],
   ),
-  dropped('looped', 'What would come straight back is not carried.', [
+  dropped('looped', 'What would come straight back is not carried (checklist 6).', [
     sent('from a proxied address', { from: TWIN_HERE }),
     sent('from the gateway', { from: GATEWAY }),
     received('to a proxied address', { to: TWIN_HERE }),
@@ -257,7 +270,7 @@ export const DROPPED_CASES: GoldenCase[] = [
   ]),
   dropped(
     'etherip_nested',
-    'The tunnel does not run through itself.',
+    'The tunnel does not run through itself (checklist 6).',
     [
       sent('to a far tunnel end that is proxied', { to: '10.0.0.50' }, etherIp(counting(60))),
       received('to a tunnel end', { to: HERE }, etherIp(counting(60))),
@@ -340,37 +353,73 @@ export const DROPPED_CASES: GoldenCase[] = [
     ],
     { table: { ...TABLE, masqueradePorts: [40000, 40000] } },
   ),
-  dropped('icmp_quote_unknown', 'An error about a packet that cannot have passed here is not believed.', [
-    sent(
-      "about a packet from another peer's host",
-      {},
-      unreachable(ipv4({ from: '10.0.0.40', to: LOCAL }, ANY)),
-    ),
-    sent('about a packet from nobody', {}, unreachable(ipv4({ from: '192.0.2.1', to: LOCAL }, ANY))),
-    received('about a packet to an unlisted host', {}, unreachable(ipv4({ from: LOCAL, to: UNLISTED }, ANY))),
-    received(
-      'masqueraded: about a port that has no binding',
-      { from: UNLISTED },
-      unreachable(ipv4({ from: LOCAL, to: UNLISTED }, ANY)),
-      C,
-    ),
-    received(
-      'masqueraded: about a protocol without ports',
-      { from: UNLISTED },
-      unreachable(ipv4({ from: LOCAL, to: UNLISTED }, raw(50, counting(8)))),
-      C,
-    ),
-    decap(
-      'a quote too short to rewrite',
-      fromPeer(
+  dropped(
+    'icmp_quote_unknown',
+    'An error about a packet that cannot have passed here is not believed (checklist 31).',
+    [
+      sent(
+        "about a packet from another peer's host",
+        {},
+        unreachable(ipv4({ from: '10.0.0.40', to: LOCAL }, ANY)),
+      ),
+      sent('about a packet from nobody', {}, unreachable(ipv4({ from: '192.0.2.1', to: LOCAL }, ANY))),
+      sent(
+        'about a packet from another host of the same peer',
+        {},
+        unreachable(ipv4({ from: TWIN_HERE, to: LOCAL }, ANY)),
+      ),
+      received(
+        'about a packet that another local host sent',
+        {},
+        unreachable(ipv4({ from: '10.0.0.11', to: FAR }, ANY)),
+      ),
+      received(
+        'masqueraded: about an error',
+        { from: UNLISTED },
+        unreachable(ipv4({ from: LOCAL, to: UNLISTED }, unreachable(FROM_FAR))),
         C,
-        ipv4(
-          { from: UNLISTED, to: LOCAL },
-          unreachable(ipv4({ from: LOCAL, to: UNLISTED }, ANY).subarray(0, 23)),
+      ),
+      received(
+        'about a packet to an unlisted host',
+        {},
+        unreachable(ipv4({ from: LOCAL, to: UNLISTED }, ANY)),
+      ),
+      received(
+        'masqueraded: about a port that has no binding',
+        { from: UNLISTED },
+        unreachable(ipv4({ from: LOCAL, to: UNLISTED }, ANY)),
+        C,
+      ),
+      received(
+        'masqueraded: about a protocol without ports',
+        { from: UNLISTED },
+        unreachable(ipv4({ from: LOCAL, to: UNLISTED }, raw(50, counting(8)))),
+        C,
+      ),
+      decap(
+        'a quote too short to rewrite',
+        fromPeer(
+          C,
+          ipv4(
+            { from: UNLISTED, to: LOCAL },
+            unreachable(ipv4({ from: LOCAL, to: UNLISTED }, ANY).subarray(0, 23)),
+          ),
         ),
       ),
-    ),
-  ]),
+    ],
+  ),
+  dropped(
+    'icmp_redirect',
+    'A redirect names a router of its own network, which is another machine on the other side.',
+    [
+      sent('from a local router', { from: '10.0.0.50' }, redirect(ipv4({ from: FAR, to: LOCAL }, ANY))),
+      received('from a far router', { from: '10.0.0.50' }, redirect(ipv4({ from: LOCAL, to: FAR }, ANY))),
+      decap(
+        'masqueraded',
+        fromPeer(C, ipv4({ from: UNLISTED, to: LOCAL }, redirect(ipv4({ from: LOCAL, to: UNLISTED }, ANY)))),
+      ),
+    ],
+  ),
   dropped(
     'neighbor_unresolved',
     'What has waited in vain for three seconds is dropped, and a super-frame does not wait at all.',
@@ -429,33 +478,35 @@ export const DROPPED_CASES: GoldenCase[] = [
   dropped('outer_checksum', 'An outer header with a wrong checksum is not believed.', [
     decap('', outer({ checksum: 1 })),
   ]),
-  dropped('outer_fragment', 'Outer fragments are not reassembled.', [
+  dropped('outer_fragment', 'Outer fragments are not reassembled (checklist 8).', [
     decap('the first', outer({ df: false, mf: true })),
     decap('a later one', outer({ df: false, offset: 8 })),
   ]),
-  dropped('unknown_peer', 'Only a configured pair of addresses is a peer.', [
+  dropped('unknown_peer', 'Only a configured pair of addresses is a peer (checklist 7).', [
     decap('a foreign source', fromPeer('198.18.0.9', FROM_FAR)),
     decap('another address of ours', outer({ to: '198.18.0.7' })),
     decap('mirrored', outer({ from: HERE, to: B })),
   ]),
-  dropped('etherip_version', 'A version other than 3 is discarded (RFC 3378).', [
+  dropped('etherip_version', 'A version other than 3 is discarded (RFC 3378, checklist 2).', [
     decap('4', outer({}, etherIp(counting(60), 0x4000))),
-    decap('FreeBSD 6.1 wrote it reversed', outer({}, etherIp(counting(60), 0x0003))),
+    decap('FreeBSD 6.1 wrote it reversed', outer({}, etherIp(counting(60), 0x0300))),
   ]),
-  dropped('etherip_reserved', 'Reserved bits are zero.', [
+  dropped('etherip_reserved', 'Reserved bits are zero, or the frame is discarded (checklist 3).', [
     decap('the first', outer({}, etherIp(counting(60), 0x3800))),
     decap('the last', outer({}, etherIp(counting(60), 0x3001))),
   ]),
   dropped(
     'inner_truncated',
-    'Less than an EtherIP header and 14 bytes are no inner frame; padding is none either.',
+    'Less than an EtherIP header and 14 bytes are no inner frame; padding is none either (checklist 5).',
     [
       decap('nothing', outer({}, raw(97, []))),
       decap('one byte', outer({}, raw(97, [0x30]))),
       decap('13 bytes of a frame', padded(outer({}, etherIp(counting(13))), 99)),
     ],
   ),
-  dropped('ecn_not_ect_ce', 'Congestion marked on what does not understand it is a loss (RFC 6040).', [
-    decap('CE outside, Not-ECT inside', outer({ tos: 3 })),
-  ]),
+  dropped(
+    'ecn_not_ect_ce',
+    'Congestion marked on what does not understand it is a loss (RFC 6040, checklist 44).',
+    [decap('CE outside, Not-ECT inside', outer({ tos: 3 }))],
+  ),
 ];

@@ -35,6 +35,8 @@ export interface TableText {
   proxied: ProxiedText[];
   reserved: string[];
   masqueradePorts: [number, number];
+  dscp?: number;
+  acceptReversed?: boolean;
 }
 
 /** scope: 0 overlay, 1 underlay, 2 + peer inside the tunnel. No MAC: it does not answer. */
@@ -65,6 +67,8 @@ export function toTable(table: TableText): NativeForwardingTable {
     reserved: bytes(...table.reserved.map((address) => ipv4ToBytes(address))),
     masqueradeFirstPort: table.masqueradePorts[0],
     masqueradeLastPort: table.masqueradePorts[1],
+    dscp: table.dscp,
+    acceptReversed: table.acceptReversed ?? false,
   };
 }
 
