@@ -238,7 +238,8 @@ Verdict DeliverFrame(wire::Cursor& cursor, const Arrival& arrival, Context& cont
   context.MarkUsed(neighbor->slot);
   if (neighbor->failed) return Verdict::Drop(DropReason::neighbor_failed);
 
-  if (const auto reason = MergeEcn(packet, arrival.outer_tos, context.counters)) return Verdict::Drop(*reason);
+  if (const auto reason = MergeEcn(packet, arrival.outer_tos, context.counters))
+    return Verdict::Drop(*reason);
   if (arrival.virtio.gso_type != wire::kVirtioGsoNone) {
     RewriteSuperFrame(packet, translation);
   } else if (const auto reason = Rewrite(packet, translation)) {

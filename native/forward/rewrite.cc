@@ -168,9 +168,9 @@ std::optional<DropReason> ParseQuote(const Packet& error, Quote& quote) {
       std::min(static_cast<uint32_t>(cursor.left()), packet.total_length - packet.header_length);
   const bool icmp = packet.protocol == wire::kProtocolIcmp;
   const uint32_t needed = icmp ? wire::kIcmpIdOffset + 2 : 4;
-  quote.has_ports =
-      packet.HasL4Header() && L4HeaderLength(packet.protocol) != 0 && packet.l4_length >= needed &&
-      (!icmp || wire::IcmpIsQuery(packet.l4[0]) || wire::IcmpIsQueryReply(packet.l4[0]));
+  quote.has_ports = packet.HasL4Header() && L4HeaderLength(packet.protocol) != 0 &&
+                    packet.l4_length >= needed &&
+                    (!icmp || wire::IcmpIsQuery(packet.l4[0]) || wire::IcmpIsQueryReply(packet.l4[0]));
   return std::nullopt;
 }
 

@@ -162,7 +162,7 @@ const TABLE: readonly (readonly [what: string, text: string, code: string, messa
     'a list',
     '- overlay\n',
     'settings-value',
-    'gateway.yaml:1:1: a list is not a mapping. Write a mapping with the keys name, overlay, underlay, peers, dataplane, masquerade, control, metrics and log.',
+    'gateway.yaml:1:1: a list is not a mapping. Write a mapping with the keys name, overlay, underlay, peers, dataplane, masquerade, compat, control, metrics and log.',
   ],
   [
     'syntax',
