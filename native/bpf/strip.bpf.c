@@ -88,6 +88,11 @@ SECTION("xdp") int strip(struct xdp_md* xdp) {
   }
   if ((void*)(packet + 1) > end) return XDP_PASS;
 
+  /* For this machine, and not from it: other frames are refused, each under its own reason. */
+  if (mac->destination_high != settings->own_mac_high || mac->destination_low != settings->own_mac_low ||
+      (mac->source_high == settings->own_mac_high && mac->source_low == settings->own_mac_low))
+    return XDP_PASS;
+
   const struct ipv4_header* outer = &packet->outer;
   if (mac->type != BE16(0x0800) || outer->version_ihl != 0x45 || outer->protocol != 97) return XDP_PASS;
   /* DF may be set; a fragment may not. */

@@ -64,6 +64,8 @@ void XdpStrip::Test() {
   wire::StoreBe16(packet.data() + 12, wire::kEtherTypeIpv4);
   ipv4(wire::kEthernetHeader, wire::kProtocolEtherIp, 0xc0000201, 0xc0000202);
   wire::StoreBe16(packet.data() + wire::kOuterHeaders - wire::kEtherIpHeader, wire::kEtherIpFirstWord);
+  // The own MAC is not known yet, so it is zeros: the packet is for it, and from another.
+  packet[6] = 2;
   uint8_t* inner = packet.data() + wire::kOuterHeaders;
   inner[6] = 2;
   inner[11] = 9;
