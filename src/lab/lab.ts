@@ -391,7 +391,7 @@ function offloadCommands(device: string, nic: NicSpec): string[][] {
 }
 
 /** veth passes super-frames whole unless every kind of segmentation offload is off. */
-function honestCommand(device: string): string[] {
+export function honestCommand(device: string): string[] {
   const off = [
     'tso',
     'gso',

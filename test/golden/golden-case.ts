@@ -3,6 +3,9 @@
  * stands for 1424 bytes that count up from 7 (helpers/frames.ts, counting), so that large ones stay readable.
  */
 import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { NeighborText, TableText } from '../helpers/forwarding.js';
 import { type Bytes, counting, type VirtioFields } from '../helpers/frames.js';
 
@@ -93,4 +96,19 @@ export function toJson(golden: GoldenCase): CaseJson {
     events,
   }));
   return { sentence, table, neighbors, steps, counters: countersOf(golden) };
+}
+
+/** Where the cases lie, one directory each. */
+export const GOLDEN = fileURLToPath(new URL('.', import.meta.url));
+export const caseFile = (name: string): string => join(GOLDEN, name, 'case.json');
+
+export function caseNames(): string[] {
+  return readdirSync(GOLDEN, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .sort();
+}
+
+export function readCase(name: string): CaseJson {
+  return JSON.parse(readFileSync(caseFile(name), 'utf8')) as CaseJson;
 }

@@ -4,7 +4,7 @@
  * decoded by tshark, which must find nothing wrong. UPDATE_GOLDEN=1 writes the directories anew.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
@@ -16,19 +16,20 @@ import { DROPPED_CASES } from './cases-dropped.js';
 import { FORWARDED_CASES } from './cases-forwarded.js';
 import { ICMP_CASES } from './cases-icmp.js';
 import { MARKS_CASES } from './cases-marks.js';
-import { type CaseJson, fromText, toJson, toText } from './golden-case.js';
+import {
+  type CaseJson,
+  caseFile,
+  caseNames,
+  fromText,
+  GOLDEN,
+  readCase,
+  toJson,
+  toText,
+} from './golden-case.js';
 
-const HERE = fileURLToPath(new URL('.', import.meta.url));
 const CASES = [...FORWARDED_CASES, ...ICMP_CASES, ...MARKS_CASES, ...DROPPED_CASES];
 const CORPUS = fileURLToPath(new URL('../../native/fuzz/corpus/', import.meta.url));
-const caseFile = (name: string): string => join(HERE, name, 'case.json');
 const caseText = (json: CaseJson): string => `${JSON.stringify(json, null, 2)}\n`;
-
-const directories = (): string[] =>
-  readdirSync(HERE, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => name)
-    .sort();
 
 /** The fuzzers' first inputs: records of one byte of choices (none), two of length, the frame. */
 function writeCorpus(): void {
@@ -48,18 +49,17 @@ function writeCorpus(): void {
 }
 
 if (process.env.UPDATE_GOLDEN === '1') {
-  for (const name of directories()) rmSync(join(HERE, name), { recursive: true });
+  for (const name of caseNames()) rmSync(join(GOLDEN, name), { recursive: true });
   for (const golden of CASES) {
-    mkdirSync(join(HERE, golden.name));
+    mkdirSync(join(GOLDEN, golden.name));
     writeFileSync(caseFile(golden.name), caseText(toJson(golden)));
   }
   writeCorpus();
   const biome = fileURLToPath(new URL('../../node_modules/.bin/biome', import.meta.url));
-  execFileSync(biome, ['format', '--write', HERE], { stdio: 'ignore' });
+  execFileSync(biome, ['format', '--write', GOLDEN], { stdio: 'ignore' });
 }
 
-const NAMES = directories();
-const readCase = (name: string): CaseJson => JSON.parse(readFileSync(caseFile(name), 'utf8')) as CaseJson;
+const NAMES = caseNames();
 
 /** Carries what its sender got wrong, in both directions. */
 const WRONG_BY_INTENT = 'icmp-error-quoted-checksum-not-judged';
