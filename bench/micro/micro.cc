@@ -114,6 +114,7 @@ void Pin() {
 class IgnoredEvents : public forward::EventSink {
  public:
   void Unresolved(uint16_t, uint32_t) override {}
+  void PathReport(uint16_t, uint32_t, uint16_t, uint16_t) override {}
   void Heard(uint16_t, uint32_t) override {}
   void Arp(uint16_t, std::span<const uint8_t>) override {}
 };

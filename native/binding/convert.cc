@@ -61,6 +61,7 @@ forward::TableContents ToTable(const Napi::Object& table) {
   contents.overlay_address = ToIpv4(table, "overlayAddress");
   contents.overlay_mtu = ToNumber(table, "overlayMtu");
   contents.underlay_mac = ToMac(table, "underlayMac");
+  contents.icmp_errors_per_second = ToNumber(table, "icmpErrorsPerSecond");
   contents.masquerade_first_port = static_cast<uint16_t>(ToNumber(table, "masqueradeFirstPort"));
   contents.masquerade_last_port = static_cast<uint16_t>(ToNumber(table, "masqueradeLastPort"));
 
@@ -70,6 +71,9 @@ forward::TableContents ToTable(const Napi::Object& table) {
     contents.dscp = static_cast<uint8_t>(value);
   }
   contents.accept_reversed = ToBoolean(table, "acceptReversed");
+  if (contents.overlay_mtu < wire::kSmallestMtu) {
+    throw Napi::TypeError::New(table.Env(), "overlayMtu is out of range");
+  }
 
   const Napi::Value peers = table.Get("peers");
   if (!peers.IsArray()) throw Napi::TypeError::New(table.Env(), "peers must be an array");
@@ -82,6 +86,9 @@ forward::TableContents ToTable(const Napi::Object& table) {
     peer.inner_mtu = static_cast<uint16_t>(ToNumber(value, "innerMtu"));
     peer.masquerade_unlisted = ToBoolean(value, "masqueradeUnlisted");
     peer.resolve_through_tunnel = ToBoolean(value, "resolveThroughTunnel");
+    if (peer.inner_mtu < wire::kSmallestMtu) {
+      throw Napi::TypeError::New(table.Env(), "innerMtu is out of range");
+    }
     contents.peers.push_back(peer);
   }
 
@@ -152,6 +159,13 @@ Napi::Array FromEvents(Napi::Env env, const std::vector<runtime::Event>& events)
         object.Set("kind", "arp");
         object.Set("scope", Napi::Number::New(env, event.scope));
         object.Set("frame", Napi::Buffer<uint8_t>::Copy(env, event.frame.data(), event.frame.size()));
+        break;
+      case Kind::path_report:
+        object.Set("kind", "path-report");
+        object.Set("scope", Napi::Number::New(env, event.scope));
+        object.Set("router", FromAddress(env, event.address));
+        object.Set("mtu", Napi::Number::New(env, event.mtu));
+        object.Set("sent", Napi::Number::New(env, event.sent));
         break;
       case Kind::worker_failed: {
         const char* name = strerrorname_np(event.error);

@@ -75,10 +75,15 @@ class Pipeline : public Napi::ObjectWrap<Pipeline> {
         const auto* header = reinterpret_cast<const uint8_t*>(&sent.virtio);
         headers.Set(i, Napi::Buffer<uint8_t>::Copy(env, header, sizeof sent.virtio));
       }
+      Napi::Array replies = Napi::Array::New(env, result.replies.size());
+      for (uint32_t i = 0; i < result.replies.size(); i++) {
+        replies.Set(i, Napi::Buffer<uint8_t>::Copy(env, result.replies[i].data(), result.replies[i].size()));
+      }
       Napi::Object verdict = Napi::Object::New(env);
       verdict.Set("verdict", VerdictName(result.verdict));
       verdict.Set("frames", frames);
       verdict.Set("virtioHeaders", headers);
+      verdict.Set("replies", replies);
       verdict.Set("events", FromEvents(env, result.events));
       return verdict;
     });

@@ -8,6 +8,7 @@
 #include "forward/coalesce.h"
 #include "forward/counters.h"
 #include "forward/frame.h"
+#include "forward/icmp_error.h"
 #include "forward/learned_macs.h"
 #include "forward/out_batch.h"
 #include "forward/snapshot.h"
@@ -32,8 +33,9 @@ struct Context {
   OutBatch& batch;
   Coalescer& coalescer;            // stands in front of the batch's flusher
   SuperFrameSender* super_frames;  // nullptr: segmented in user space
-  uint32_t strip_marker;           // source MACs of stripped frames begin with it; 0: there are none
-  uint32_t now_seconds;            // CLOCK_MONOTONIC
+  IcmpErrors& icmp_errors;
+  uint32_t strip_marker;  // source MACs of stripped frames begin with it; 0: there are none
+  uint32_t now_seconds;   // CLOCK_MONOTONIC
 
   const ForwardingTable& table() const { return *snapshot.table; }
 

@@ -29,6 +29,9 @@ namespace vpc_conn::forward {
   X(ring_lost)               \
   X(events_lost)             \
   X(mss_clamped)             \
+  X(fragmented)              \
+  X(icmp_errors)             \
+  X(icmp_errors_withheld)    \
   X(checksums_mended)        \
   X(ecn_unexpected)          \
   X(etherip_reversed)        \

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "forward/fragment.h"
 #include "forward/rewrite.h"
 
 namespace vpc_conn::forward {
@@ -174,18 +175,29 @@ struct Arrival {
   wire::VirtioNetHeader virtio;
 };
 
-// nullopt: no super-frame, or one that the overlay carries.
-std::optional<DropReason> CheckSize(const Packet& packet, const wire::VirtioNetHeader& virtio, uint32_t mtu) {
-  if (virtio.gso_type == wire::kVirtioGsoNone) {
-    if (packet.total_length > mtu) return DropReason::too_big;
-    return std::nullopt;
-  }
+// nullopt: no super-frame, or one that can be delivered.
+std::optional<DropReason> FitSuperFrame(const Packet& packet, wire::VirtioNetHeader& virtio, uint32_t mtu) {
+  if (virtio.gso_type == wire::kVirtioGsoNone) return std::nullopt;
   if ((virtio.gso_type & ~wire::kVirtioGsoEcn) != wire::kVirtioGsoTcp4 ||
       packet.protocol != wire::kProtocolTcp || packet.IsFragment() || virtio.gso_size == 0) {
     return DropReason::unsupported_gso;
   }
-  if (packet.header_length + TcpHeaderLength(packet) + virtio.gso_size > mtu) return DropReason::too_big;
+  // A TCP segment may always be cut smaller.
+  const uint32_t headers = packet.header_length + TcpHeaderLength(packet);
+  if (mtu <= headers) return DropReason::too_big;
+  virtio.gso_size = static_cast<uint16_t>(std::min<uint32_t>(virtio.gso_size, mtu - headers));
   return std::nullopt;
+}
+
+// Larger than the overlay carries, and not to be cut: the far host is told, through the tunnel (RFC 1191,
+// RFC 4787 REQ-13).
+Verdict TooBig(const Packet& packet, const Arrival& arrival, Context& context) {
+  const ForwardingTable& table = context.table();
+  const OuterHeader& outer = context.snapshot.outer[table.PeerIndex(*arrival.peer)];
+  context.icmp_errors.Send(TooBigError(table.contents().overlay_mtu), packet, packet.total_length,
+                           {arrival.source_mac, &outer, arrival.peer->inner_mtu}, table.contents(),
+                           context.now_seconds);
+  return Verdict::Drop(DropReason::too_big);
 }
 
 void SendToOverlay(const Packet& packet, const Arrival& arrival, Context& context) {
@@ -209,7 +221,7 @@ void SendToOverlay(const Packet& packet, const Arrival& arrival, Context& contex
                                .csum_offset = wire::kTcpChecksumOffset});
 }
 
-Verdict DeliverFrame(wire::Cursor& cursor, const Arrival& arrival, Context& context) {
+Verdict DeliverFrame(wire::Cursor& cursor, Arrival arrival, Context& context) {
   const ForwardingTable& table = context.table();
   const TableContents& contents = table.contents();
   const Peer& peer = *arrival.peer;
@@ -223,11 +235,15 @@ Verdict DeliverFrame(wire::Cursor& cursor, const Arrival& arrival, Context& cont
     context.counters.Add(Counter::checksums_mended);
   }
   if (const auto reason = CheckAddresses(packet, table)) return Verdict::Drop(*reason);
-  if (const auto reason = CheckSize(packet, arrival.virtio, contents.overlay_mtu))
+  if (const auto reason = FitSuperFrame(packet, arrival.virtio, contents.overlay_mtu)) {
     return Verdict::Drop(*reason);
+  }
 
   Translation translation;
   if (const auto reason = Translate(packet, peer, context, translation)) return Verdict::Drop(*reason);
+  const bool too_big =
+      packet.total_length > contents.overlay_mtu && arrival.virtio.gso_type == wire::kVirtioGsoNone;
+  if (too_big && packet.DontFragment()) return TooBig(packet, arrival, context);
   context.shared.learned_macs.Learn(peer.id, packet.source, arrival.source_mac, context.now_seconds);
 
   const Neighbor* neighbor = context.snapshot.neighbors.Find(NeighborKey(kScopeOverlay, packet.destination));
@@ -254,6 +270,12 @@ Verdict DeliverFrame(wire::Cursor& cursor, const Arrival& arrival, Context& cont
   }
   wire::StoreMac(ethernet, neighbor->mac);
   wire::SetSourceMac(ethernet, contents.overlay_mac);
+  if (too_big) {
+    context.coalescer.Close(packet, context.batch);
+    SendFragments(AsFragmentable(packet), contents.overlay_mtu, {nullptr, ethernet}, context.batch);
+    context.counters.Add(Counter::fragmented);
+    return Verdict::Forwarded();
+  }
   SendToOverlay(packet, arrival, context);
   return Verdict::Forwarded();
 }
@@ -296,6 +318,38 @@ Verdict DecapsulateStripped(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t*
                       context);
 }
 
+// An ICMP error about an outer packet of ours that was too big for a router on the way (RFC 1191). Believed
+// only if it quotes what we send: RFC 8899 section 4.6. How small is too small is the control plane's matter.
+Verdict HearPathReport(const Packet& packet, Context& context) {
+  const ForwardingTable& table = context.table();
+  if (packet.IsFragment() || packet.l4[0] != wire::kIcmpUnreachable ||
+      packet.l4[1] != wire::kIcmpFragmentationNeeded) {
+    return Verdict::Drop(DropReason::to_gateway);
+  }
+  if (wire::Fold(wire::AddBytes(0, packet.l4, packet.l4_length)) != 0xffff) {
+    return Verdict::Drop(DropReason::bad_icmp_checksum);
+  }
+  wire::Cursor cursor({packet.l4 + wire::kIcmpHeader, packet.l4_length - wire::kIcmpHeader});
+  const uint8_t* ip = cursor.Take(wire::kIpv4Header);
+  const uint8_t* etherip = cursor.Take(wire::kEtherIpHeader);
+  // What snapshot.cc and WriteOuterHeader make: no options, DF, identification 0, protocol 97.
+  if (etherip == nullptr || ip[0] != 0x45 || ip[wire::kIpv4ProtocolOffset] != wire::kProtocolEtherIp ||
+      wire::LoadBe16(ip + wire::kIpv4IdOffset) != 0 ||
+      wire::LoadBe16(ip + wire::kIpv4FragmentOffset) != wire::kDontFragment ||
+      wire::LoadBe16(etherip) != wire::kEtherIpFirstWord) {
+    return Verdict::Drop(DropReason::icmp_quote_unknown);
+  }
+  const uint32_t quoted_source = wire::LoadBe32(ip + wire::kIpv4SourceOffset);
+  const Peer* peer = table.PeerOf(quoted_source, wire::LoadBe32(ip + wire::kIpv4DestinationOffset));
+  if (peer == nullptr || packet.destination != quoted_source) {
+    return Verdict::Drop(DropReason::icmp_quote_unknown);
+  }
+  context.events.PathReport(static_cast<uint16_t>(kScopeTunnel + table.PeerIndex(*peer)), packet.source,
+                            wire::LoadBe16(packet.l4 + wire::kIcmpNextHopMtuOffset),
+                            wire::LoadBe16(ip + wire::kIpv4TotalLengthOffset));
+  return Verdict::Punted();
+}
+
 }  // namespace
 
 Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
@@ -325,7 +379,10 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
   if (!wire::Ipv4HeaderChecksumRight(outer.ip, outer.header_length)) {
     return Verdict::Drop(DropReason::outer_checksum);
   }
-  if (outer.protocol != wire::kProtocolEtherIp) return Verdict::Drop(DropReason::to_gateway);
+  if (outer.protocol != wire::kProtocolEtherIp) {
+    if (outer.protocol == wire::kProtocolIcmp) return HearPathReport(outer, context);
+    return Verdict::Drop(DropReason::to_gateway);
+  }
   const Peer* peer = table.PeerOf(outer.destination, outer.source);
   if (peer == nullptr) return Verdict::Drop(DropReason::unknown_peer);
   if (outer.IsFragment()) return Verdict::Drop(DropReason::outer_fragment);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "forward/fragment.h"
 #include "forward/rewrite.h"
 #include "forward/segment.h"
 
@@ -161,6 +162,16 @@ std::optional<Verdict> ChooseInnerMac(const Route& route, Context& context, Inne
   return std::nullopt;
 }
 
+// Too big for the tunnel, and not to be cut: the sender is told (RFC 1191, RFC 4787 REQ-13).
+Verdict TooBig(const Packet& packet, uint32_t total_length, const uint8_t* ethernet, const Peer& peer,
+               Context& context) {
+  const TableContents& contents = context.table().contents();
+  context.icmp_errors.Send(TooBigError(peer.inner_mtu), packet, total_length,
+                           {wire::MacToInteger(ethernet + 6), nullptr, contents.overlay_mtu}, contents,
+                           context.now_seconds);
+  return Verdict::Drop(DropReason::too_big);
+}
+
 void CountSent(Context& context, const Peer& peer, uint32_t packets, uint64_t inner_bytes) {
   context.counters.AddPeer(peer.id, PeerCounter::tx_packets, packets);
   context.counters.AddPeer(peer.id, PeerCounter::tx_bytes, inner_bytes);
@@ -225,6 +236,7 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
   const uint8_t gso = frame.virtio.gso_type & static_cast<uint8_t>(~wire::kVirtioGsoEcn);
   const bool super_frame = gso != wire::kVirtioGsoNone;
   uint32_t segment_size = 0;
+  bool cut = false;
   if (super_frame) {
     if (!frame.replayed) context.counters.Add(Counter::rx_super_frames);
     segment_size = frame.virtio.gso_size;
@@ -235,14 +247,17 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
       if (inner_mtu <= headers) return Verdict::Drop(DropReason::too_big);
       segment_size = std::min(segment_size, inner_mtu - headers);
     } else if (gso == wire::kVirtioGsoUdpL4 && packet.protocol == wire::kProtocolUdp) {
-      if (packet.header_length + wire::kUdpHeader + segment_size > inner_mtu) {
-        return Verdict::Drop(DropReason::too_big);
+      const uint32_t datagram =
+          std::min(packet.header_length + wire::kUdpHeader + segment_size, packet.total_length);
+      if (datagram > inner_mtu && packet.DontFragment()) {
+        return TooBig(packet, datagram, ethernet, peer, context);
       }
     } else {
       return Verdict::Drop(DropReason::unsupported_gso);
     }
   } else if (packet.total_length > inner_mtu) {
-    return Verdict::Drop(DropReason::too_big);
+    if (packet.DontFragment()) return TooBig(packet, packet.total_length, ethernet, peer, context);
+    cut = true;
   }
 
   const OuterHeader& outer = context.snapshot.outer[route.peer];
@@ -270,13 +285,15 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
 
   if (super_frame) {
     const Encapsulation encapsulation{&outer, ethernet};
-    const bool tcp = gso == wire::kVirtioGsoTcp4;
+    if (gso == wire::kVirtioGsoUdpL4) {
+      const Sent sent = SegmentUdp(packet, encapsulation, segment_size, inner_mtu, context.batch);
+      CountSent(context, peer, sent.packets, sent.bytes);
+      return Verdict::Forwarded();
+    }
     const uint32_t segments =
-        tcp ? SendSuperFrame(packet, encapsulation, segment_size, context.super_frames, context.batch)
-            : SegmentUdp(packet, encapsulation, segment_size, context.batch);
+        SendSuperFrame(packet, encapsulation, segment_size, context.super_frames, context.batch);
     // Every segment carries the headers again.
-    const uint32_t headers =
-        wire::kEthernetHeader + packet.header_length + (tcp ? TcpHeaderLength(packet) : wire::kUdpHeader);
+    const uint32_t headers = wire::kEthernetHeader + packet.header_length + TcpHeaderLength(packet);
     CountSent(context, peer, segments, inner_length + uint64_t{std::max(segments, 1u) - 1} * headers);
     return Verdict::Forwarded();
   }
@@ -284,6 +301,12 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
       (packet.l4[wire::kTcpFlagsOffset] & wire::kTcpSyn) != 0 &&
       ClampMss(packet, static_cast<uint16_t>(inner_mtu - wire::kIpv4Header - wire::kTcpHeader))) {
     context.counters.Add(Counter::mss_clamped);
+  }
+  if (cut) {
+    const Sent sent = SendFragments(AsFragmentable(packet), inner_mtu, {&outer, ethernet}, context.batch);
+    context.counters.Add(Counter::fragmented);
+    CountSent(context, peer, sent.packets, sent.bytes);
+    return Verdict::Forwarded();
   }
   uint8_t* start = ethernet - wire::kOuterHeaders;
   WriteOuterHeader(start, outer, inner_length, packet.ip[wire::kIpv4TosOffset]);

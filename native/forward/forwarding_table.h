@@ -46,6 +46,7 @@ struct TableContents {
   bool accept_reversed = false;  // EtherIP with its version nibble in the wrong half
   uint16_t masquerade_first_port = 0;
   uint16_t masquerade_last_port = 0;
+  uint32_t icmp_errors_per_second = 0;  // that one worker sends at most
 };
 
 class ForwardingTable {

@@ -44,6 +44,9 @@ class EventSink {
   virtual void Unresolved(uint16_t scope, uint32_t address) = 0;
   virtual void Heard(uint16_t scope, uint32_t address) = 0;
   virtual void Arp(uint16_t scope, std::span<const uint8_t> frame) = 0;
+  // An ICMP error from `router` says that an outer packet of ours, `sent` bytes long, to the peer of tunnel
+  // scope `scope` was too big for its next hop; `mtu` 0: it does not say what would fit.
+  virtual void PathReport(uint16_t scope, uint32_t router, uint16_t mtu, uint16_t sent) = 0;
 };
 
 }  // namespace vpc_conn::forward

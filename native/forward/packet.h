@@ -26,6 +26,7 @@ struct Packet {
   uint32_t l4_length;
 
   bool IsFragment() const { return (fragment & (wire::kMoreFragments | wire::kFragmentOffset)) != 0; }
+  bool DontFragment() const { return (fragment & wire::kDontFragment) != 0; }
   // The L4 header stands in this packet (unfragmented, or the first fragment).
   bool HasL4Header() const { return (fragment & wire::kFragmentOffset) == 0; }
 };

@@ -36,6 +36,9 @@ class Pipeline {
   // that uses the pipeline.
   void SetSuperFrameSender(SuperFrameSender* sender) { super_frames_ = sender; }
 
+  // Where ICMP errors go back to the sender; nullptr: none are sent. As above.
+  void SetReplySender(ReplySender* sender) { icmp_errors_.SetSender(sender); }
+
   // How frames that XDP stripped are known (forward/context.h). Before the first frame.
   void SetStripMarker(uint32_t marker) { strip_marker_ = marker; }
 
@@ -58,6 +61,7 @@ class Pipeline {
   EventSink& events_;
   Coalescer coalescer_;
   OutBatch batch_;
+  IcmpErrors icmp_errors_;
   SuperFrameSender* super_frames_ = nullptr;
   uint32_t strip_marker_ = 0;
   std::deque<HeldFrame> held_;

@@ -76,31 +76,31 @@ bool ClampMss(Packet& packet, uint16_t maximum) {
   const uint32_t header = TcpHeaderLength(packet);
   uint8_t* options = packet.l4 + wire::kTcpHeader;
   const uint32_t length = header - wire::kTcpHeader;
-  for (uint32_t i = 0; i < length;) {
+  bool clamped = false;
+  for (uint32_t i = 0; i < length && options[i] != wire::kTcpOptionEnd;) {
     const uint8_t kind = options[i];
-    if (kind == wire::kTcpOptionEnd) return false;
     if (kind == wire::kTcpOptionNop) {
       i++;
       continue;
     }
-    if (i + 1 >= length) return false;
+    if (i + 1 >= length) break;
     const uint8_t option_length = options[i + 1];
-    if (option_length < 2 || i + option_length > length) return false;
-    if (kind == wire::kTcpOptionMss && option_length == 4) {
-      uint8_t* field = options + i + 2;
+    if (option_length < 2 || i + option_length > length) break;
+    uint8_t* field = options + i + 2;
+    // A second one, which nobody has a reason to send, is the one that Linux believes.
+    if (kind == wire::kTcpOptionMss && option_length == 4 && wire::LoadBe16(field) > maximum) {
       const uint16_t mss = wire::LoadBe16(field);
-      if (mss <= maximum) return false;
       wire::StoreBe16(field, maximum);
       // The option may start at an odd offset; its bytes then count shifted in the sum (RFC 1071 2(B)).
       const bool odd = ((wire::kTcpHeader + i + 2) & 1) != 0;
       const auto shifted = [odd](uint16_t v) { return odd ? __builtin_bswap16(v) : v; };
       wire::UpdateChecksumAt(packet.l4 + wire::kTcpChecksumOffset, AddBe16(0, shifted(mss)),
                              AddBe16(0, shifted(maximum)));
-      return true;
+      clamped = true;
     }
     i += option_length;
   }
-  return false;
+  return clamped;
 }
 
 bool PartialChecksumInPlace(const Packet& packet, const uint8_t* frame, uint32_t csum_start,

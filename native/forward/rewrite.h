@@ -24,7 +24,7 @@ void SetPort(Packet& packet, Side side, uint16_t port);
 // Sets the identifier of an ICMP query or reply.
 void SetIcmpId(Packet& packet, uint16_t id);
 
-// Lowers the MSS option of a SYN or SYN-ACK to `maximum`; never raises nor adds one. True: it was lowered.
+// Lowers the MSS options of a SYN or SYN-ACK to `maximum`; never raises nor adds one. True: one was lowered.
 bool ClampMss(Packet& packet, uint16_t maximum);
 
 // Whether a partial checksum lies where one can: in the packet's own TCP or UDP field, or behind the L4

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "forward/fragment.h"
+
 namespace vpc_conn::forward {
 
 namespace {
@@ -117,14 +119,14 @@ uint32_t SendSuperFrame(const Packet& packet, const Encapsulation& encapsulation
   return segments + SegmentTcp(packet, encapsulation, segment_size, whole, batch);
 }
 
-uint32_t SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,
-                    OutBatch& batch) {
+Sent SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size, uint32_t mtu,
+                OutBatch& batch) {
   const uint8_t* payload = packet.l4 + wire::kUdpHeader;
   const uint32_t payload_length = packet.l4_length - wire::kUdpHeader;
   const uint32_t headers = packet.header_length + wire::kUdpHeader;
   const uint8_t tos = packet.ip[wire::kIpv4TosOffset];
   uint16_t id = wire::LoadBe16(packet.ip + wire::kIpv4IdOffset);
-  uint32_t count = 0;
+  Sent sent;
 
   uint32_t offset = 0;
   do {
@@ -142,12 +144,29 @@ uint32_t SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, ui
     if (checksum == 0) checksum = 0xffff;  // RFC 768
     wire::StoreChecksum(inner.l4 + wire::kUdpChecksumOffset, checksum);
 
-    WriteOuterHeader(head, *encapsulation.outer, wire::kEthernetHeader + headers + length, tos);
-    batch.AddSegment(wire::kOuterHeaders + wire::kEthernetHeader + headers, payload + offset, length);
-    count++;
+    if (headers + length > mtu) {
+      // The scratch that these headers stand in becomes the first fragment's.
+      uint8_t copy[wire::kIpv4HeaderMax + wire::kUdpHeader];
+      std::memcpy(copy, inner.ip, headers);
+      const Sent cut = SendFragments({.ip = copy,
+                                      .header_length = packet.header_length,
+                                      .fragment = packet.fragment,
+                                      .head = copy + packet.header_length,
+                                      .head_length = wire::kUdpHeader,
+                                      .payload = payload + offset,
+                                      .payload_length = length},
+                                     mtu, encapsulation, batch);
+      sent.packets += cut.packets;
+      sent.bytes += cut.bytes;
+    } else {
+      WriteOuterHeader(head, *encapsulation.outer, wire::kEthernetHeader + headers + length, tos);
+      batch.AddSegment(wire::kOuterHeaders + wire::kEthernetHeader + headers, payload + offset, length);
+      sent.packets++;
+      sent.bytes += wire::kEthernetHeader + headers + length;
+    }
     offset += segment_size;
   } while (offset < payload_length);
-  return count;
+  return sent;
 }
 
 }  // namespace vpc_conn::forward

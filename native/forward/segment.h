@@ -11,6 +11,12 @@
 
 namespace vpc_conn::forward {
 
+// What became of one packet.
+struct Sent {
+  uint32_t packets = 0;
+  uint64_t bytes = 0;  // of the inner frames
+};
+
 // What stands in front of every segment.
 struct Encapsulation {
   const OuterHeader* outer;
@@ -34,8 +40,9 @@ uint32_t SegmentTcp(const Packet& packet, const Encapsulation& encapsulation, ui
 uint32_t SendSuperFrame(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,
                         SuperFrameSender* sender, OutBatch& batch);
 
-// The same for a UDP super-frame (GSO_UDP_L4): every `segment_size` bytes become a datagram of their own.
-uint32_t SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size,
-                    OutBatch& batch);
+// The same for a UDP super-frame (GSO_UDP_L4): every `segment_size` bytes become a datagram of their own, cut
+// into fragments where it is larger than `mtu`. Returns the packets and the bytes of the inner frames.
+Sent SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, uint32_t segment_size, uint32_t mtu,
+                OutBatch& batch);
 
 }  // namespace vpc_conn::forward

@@ -4,6 +4,7 @@
 
 #include "wire/etherip.h"
 #include "wire/ipv4.h"
+#include "wire/l4.h"
 
 namespace vpc_conn::io {
 
@@ -15,6 +16,7 @@ constexpr uint32_t kEtherTypeAt = 12;
 constexpr uint32_t kIp = ETH_HLEN;
 constexpr uint32_t kProtocolAt = kIp + 9;
 constexpr uint32_t kFragmentAt = kIp + wire::kIpv4FragmentOffset;
+constexpr uint32_t kFragmentationNeeded = wire::kIcmpUnreachable << 8 | wire::kIcmpFragmentationNeeded;
 constexpr uint32_t kDestinationAt = kIp + wire::kIpv4DestinationOffset;
 
 sock_filter Statement(uint16_t code, uint32_t k) {
@@ -60,15 +62,21 @@ std::vector<sock_filter> OverlayFilter(const OverlayFilterOptions& options) {
 std::vector<sock_filter> UnderlayFilter(std::optional<uint32_t> marker) {
   // No frame has a source MAC of zeros.
   return {
-      Statement(BPF_LD | BPF_W | BPF_ABS, kSourceMacAt),
-      Jump(BPF_JMP | BPF_JEQ | BPF_K, marker.value_or(0), 5, 0),
-      Statement(BPF_LD | BPF_H | BPF_ABS, kEtherTypeAt),
-      Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_ARP, 3, 0),
-      Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 3),
-      Statement(BPF_LD | BPF_B | BPF_ABS, kProtocolAt),
-      Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolEtherIp, 0, 1),
-      Statement(BPF_RET | BPF_K, kAll),
-      Statement(BPF_RET | BPF_K, 0),
+      /* 0 */ Statement(BPF_LD | BPF_W | BPF_ABS, kSourceMacAt),
+      /* 1 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, marker.value_or(0), 11, 0),
+      /* 2 */ Statement(BPF_LD | BPF_H | BPF_ABS, kEtherTypeAt),
+      /* 3 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_ARP, 9, 0),
+      /* 4 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 9),
+      /* 5 */ Statement(BPF_LD | BPF_B | BPF_ABS, kProtocolAt),
+      /* 6 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolEtherIp, 6, 0),
+      /* 7 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolIcmp, 0, 6),
+      /* 8 */ Statement(BPF_LD | BPF_H | BPF_ABS, kFragmentAt),
+      /* 9 */ Jump(BPF_JMP | BPF_JSET | BPF_K, wire::kFragmentOffset, 4, 0),
+      /* 10 */ Statement(BPF_LDX | BPF_B | BPF_MSH, kIp),
+      /* 11 */ Statement(BPF_LD | BPF_H | BPF_IND, kIp),  // ICMP type and code
+      /* 12 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, kFragmentationNeeded, 0, 1),
+      /* 13 */ Statement(BPF_RET | BPF_K, kAll),
+      /* 14 */ Statement(BPF_RET | BPF_K, 0),
   };
 }
 

@@ -21,7 +21,8 @@ struct OverlayFilterOptions {
 // fragments and ICMP are taken when a peer masquerades.
 std::vector<sock_filter> OverlayFilter(const OverlayFilterOptions& options);
 
-// ARP, IPv4 protocol 97, and frames that XDP stripped (source MAC begins with `marker`, if there is one).
+// ARP, IPv4 protocol 97, ICMP "fragmentation needed", and frames that XDP stripped (source MAC begins with
+// `marker`, if there is one).
 std::vector<sock_filter> UnderlayFilter(std::optional<uint32_t> marker);
 
 // Nothing: while a socket is being set up.

@@ -48,4 +48,13 @@ void WorkerEvents::Arp(uint16_t scope, std::span<const uint8_t> frame) {
   Push({.kind = Event::Kind::arp, .scope = scope, .frame = {frame.begin(), frame.end()}});
 }
 
+void WorkerEvents::PathReport(uint16_t scope, uint32_t router, uint16_t mtu, uint16_t sent) {
+  if (path_report_second_ != now_seconds_) {
+    path_report_second_ = now_seconds_;
+    path_reports_ = 0;
+  }
+  if (path_reports_++ >= kPathReports) return;
+  Push({.kind = Event::Kind::path_report, .scope = scope, .address = router, .mtu = mtu, .sent = sent});
+}
+
 }  // namespace vpc_conn::runtime

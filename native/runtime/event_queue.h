@@ -16,10 +16,12 @@
 namespace vpc_conn::runtime {
 
 struct Event {
-  enum class Kind : uint8_t { unresolved, heard, arp, worker_failed };
+  enum class Kind : uint8_t { unresolved, heard, arp, path_report, worker_failed };
   Kind kind;
   uint16_t scope = 0;
-  uint32_t address = 0;
+  uint32_t address = 0;          // path_report: the router
+  uint16_t mtu = 0;              // path_report
+  uint16_t sent = 0;             // path_report
   std::vector<uint8_t> frame{};  // arp
   std::string worker{};          // worker_failed
   int error = 0;
@@ -48,6 +50,8 @@ class EventQueue {
 class WorkerEvents : public forward::EventSink {
  public:
   static constexpr size_t kLargestArp = 128;  // an ARP frame has 42 bytes, 60 with padding
+  // A second; whoever forges more does not fill the queue with them.
+  static constexpr uint32_t kPathReports = 32;
 
   WorkerEvents(EventQueue& queue, forward::CounterBlock& counters) : queue_(queue), counters_(counters) {}
 
@@ -55,6 +59,7 @@ class WorkerEvents : public forward::EventSink {
   void Unresolved(uint16_t scope, uint32_t address) override;
   void Heard(uint16_t scope, uint32_t address) override;
   void Arp(uint16_t scope, std::span<const uint8_t> frame) override;
+  void PathReport(uint16_t scope, uint32_t router, uint16_t mtu, uint16_t sent) override;
 
  private:
   struct Recent {
@@ -69,6 +74,8 @@ class WorkerEvents : public forward::EventSink {
   uint32_t now_seconds_ = 0;
   std::array<Recent, 256> unresolved_;
   std::array<Recent, 256> heard_;
+  uint32_t path_report_second_ = 0;
+  uint32_t path_reports_ = 0;
 };
 
 }  // namespace vpc_conn::runtime

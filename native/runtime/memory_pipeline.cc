@@ -11,7 +11,10 @@ MemoryPipeline::MemoryPipeline()
     : queue_([] {}),
       events_(queue_, counters_),
       encap_(forward::Direction::encap, shared_, counters_, events_, *this),
-      decap_(forward::Direction::decap, shared_, counters_, events_, *this) {}
+      decap_(forward::Direction::decap, shared_, counters_, events_, *this) {
+  encap_.SetReplySender(this);
+  decap_.SetReplySender(this);
+}
 
 uint64_t MemoryPipeline::PublishTable(forward::TableContents contents) {
   const auto gone = peer_ids_.Assign(contents.peers);
@@ -49,7 +52,7 @@ MemoryPipeline::Result MemoryPipeline::Process(forward::Direction direction, std
   if (pipeline.holding()) pipeline.RetryHeld(*snapshot_, now_seconds_);
   const forward::Verdict verdict = pipeline.Process(received, *snapshot_, now_seconds_);
   pipeline.Flush();
-  return {verdict, std::exchange(sent_, {}), queue_.Take()};
+  return {verdict, std::exchange(sent_, {}), std::exchange(replies_, {}), queue_.Take()};
 }
 
 void MemoryPipeline::Flush(forward::OutBatch& batch) {
@@ -68,6 +71,13 @@ void MemoryPipeline::Flush(forward::OutBatch& batch) {
     sent_.push_back(std::move(sent));
   }
   batch.Clear();
+}
+
+bool MemoryPipeline::Reply(uint8_t* frame, uint32_t length) {
+  counters_.Add(forward::Counter::tx_frames);
+  counters_.Add(forward::Counter::tx_bytes, length);
+  replies_.emplace_back(frame, frame + length);
+  return true;
 }
 
 }  // namespace vpc_conn::runtime

@@ -12,7 +12,7 @@
 
 namespace vpc_conn::runtime {
 
-class MemoryPipeline : private forward::Flusher {
+class MemoryPipeline : private forward::Flusher, private forward::ReplySender {
  public:
   MemoryPipeline();
 
@@ -26,7 +26,8 @@ class MemoryPipeline : private forward::Flusher {
   };
   struct Result {
     forward::Verdict verdict;
-    std::vector<SentFrame> frames;  // frames released from waiting come first
+    std::vector<SentFrame> frames;              // frames released from waiting come first
+    std::vector<std::vector<uint8_t>> replies;  // ICMP errors, out of where the frame came in
     std::vector<Event> events;
   };
   // One frame as the ring delivers it. A table must have been published.
@@ -40,6 +41,7 @@ class MemoryPipeline : private forward::Flusher {
 
  private:
   void Flush(forward::OutBatch& batch) override;
+  bool Reply(uint8_t* frame, uint32_t length) override;
   void Rebuild();
 
   forward::SharedState shared_;
@@ -53,6 +55,7 @@ class MemoryPipeline : private forward::Flusher {
   EventQueue queue_;
   WorkerEvents events_;
   std::vector<SentFrame> sent_;
+  std::vector<std::vector<uint8_t>> replies_;
   forward::Pipeline encap_;
   forward::Pipeline decap_;
 };

@@ -33,11 +33,13 @@ Worker::Worker(WorkerOptions options, forward::SharedState& shared, SnapshotBoar
       send_(options_.send_on, io::PacketSocket::Use::send),
       ring_(receive_, receive_.Mtu() + wire::kEthernetHeader),
       transmitter_(send_, counters_),
+      replies_(receive_, counters_),
       pipeline_(options_.direction, shared, counters_, events_, transmitter_) {
   if (options_.kernel_segmentation) {
     segmenter_ = std::make_unique<io::KernelSegmenter>(options_.send_on.index, counters_);
     use_segmenter_ = true;
   }
+  pipeline_.SetReplySender(&replies_);
   pipeline_.SetStripMarker(options_.strip_marker);
   receive_.Bind();
 }

@@ -10,6 +10,7 @@
 #include "io/event_fd.h"
 #include "io/kernel_segmenter.h"
 #include "io/packet_socket.h"
+#include "io/reply_socket.h"
 #include "io/rx_ring.h"
 #include "io/transmitter.h"
 #include "runtime/event_queue.h"
@@ -73,6 +74,7 @@ class Worker {
   io::PacketSocket send_;
   io::RxRing ring_;
   io::Transmitter transmitter_;
+  io::ReplySocket replies_;
   std::unique_ptr<io::KernelSegmenter> segmenter_;
   std::atomic<bool> use_segmenter_{false};
   forward::Pipeline pipeline_;

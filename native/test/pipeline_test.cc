@@ -101,6 +101,7 @@ class Stripped : public Flusher, public EventSink {
     batch.Clear();
   }
   void Unresolved(uint16_t, uint32_t) override {}
+  void PathReport(uint16_t, uint32_t, uint16_t, uint16_t) override {}
   void Heard(uint16_t, uint32_t) override {}
   void Arp(uint16_t, std::span<const uint8_t>) override {}
   uint64_t peer_packets() const {

@@ -34,9 +34,18 @@ inline constexpr uint32_t kIpv4TosOffset = 1;
 inline constexpr uint32_t kIpv4TotalLengthOffset = 2;
 inline constexpr uint32_t kIpv4IdOffset = 4;
 inline constexpr uint32_t kIpv4FragmentOffset = 6;
+inline constexpr uint32_t kIpv4TtlOffset = 8;
+inline constexpr uint32_t kIpv4ProtocolOffset = 9;
 inline constexpr uint32_t kIpv4ChecksumOffset = 10;
 inline constexpr uint32_t kIpv4SourceOffset = 12;
 inline constexpr uint32_t kIpv4DestinationOffset = 16;
+
+// Options (RFC 791 section 3.1): a type byte, of which the first bit says that fragments repeat the option.
+inline constexpr uint8_t kIpv4OptionEnd = 0;
+inline constexpr uint8_t kIpv4OptionNop = 1;
+inline constexpr uint8_t kIpv4OptionCopied = 0x80;
+// Every host and link takes packets of this size (RFC 791 section 3.2).
+inline constexpr uint32_t kSmallestMtu = 68;
 
 // Address classes that are never forwarded (rfc-checklist 51); addresses are host-order integers.
 inline constexpr bool IsMulticast(uint32_t a) {

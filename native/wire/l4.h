@@ -32,6 +32,7 @@ inline constexpr uint32_t kUdpChecksumOffset = 6;
 
 inline constexpr uint32_t kIcmpHeader = 8;
 inline constexpr uint32_t kIcmpChecksumOffset = 2;
+inline constexpr uint32_t kIcmpRestOffset = 4;
 inline constexpr uint32_t kIcmpIdOffset = 4;
 inline constexpr uint8_t kIcmpEchoReply = 0;
 inline constexpr uint8_t kIcmpUnreachable = 3;
@@ -42,6 +43,9 @@ inline constexpr uint8_t kIcmpTimeExceeded = 11;
 inline constexpr uint8_t kIcmpParameterProblem = 12;
 inline constexpr uint8_t kIcmpTimestamp = 13;
 inline constexpr uint8_t kIcmpTimestampReply = 14;
+inline constexpr uint8_t kIcmpLastQuery = 18;  // address mask reply; above are errors and experiments
+inline constexpr uint8_t kIcmpFragmentationNeeded = 4;  // code of unreachable
+inline constexpr uint32_t kIcmpNextHopMtuOffset = 6;    // RFC 1191 section 4
 
 // Source and destination port lie at the same place in TCP and UDP.
 inline constexpr uint32_t kSourcePortOffset = 0;

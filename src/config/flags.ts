@@ -100,6 +100,7 @@ export function settingsFromFlags(
       workers: DEFAULTS.workers,
       offloads: DEFAULTS.offloads,
       spin: DEFAULTS.spin,
+      icmpErrors: DEFAULTS.icmp,
     },
     masquerade: parsePortRange(DEFAULTS.masqueradePorts),
     control: { socket: defaultSocket(name) },

@@ -111,6 +111,7 @@ class Reader {
         workers: file.dataplane?.workers ?? DEFAULTS.workers,
         offloads: file.dataplane?.offloads ?? DEFAULTS.offloads,
         spin: file.dataplane?.spin ?? DEFAULTS.spin,
+        icmpErrors: file.dataplane?.icmp ?? DEFAULTS.icmp,
       },
       masquerade: parsePortRange(file.masquerade?.ports ?? DEFAULTS.masqueradePorts),
       ...(file.compat?.reversed && { compat: { reversed: true } }),

@@ -16,6 +16,7 @@ export const DEFAULTS = {
   workers: 'auto',
   offloads: 'manage',
   spin: 50,
+  icmp: 100,
   masqueradePorts: '61000-65535',
   reversed: false,
   logLevel: 'info',
@@ -203,6 +204,17 @@ const Dataplane = Type.Object(
         maximum: 1000,
         default: DEFAULTS.spin,
         examples: [DEFAULTS.spin],
+      }),
+    ),
+    icmp: Type.Optional(
+      Type.Integer({
+        title: 'a whole number from 0 to 100000',
+        description:
+          'ICMP errors ("packet too big") that a worker sends to hosts in a second at most, a tenth of them to one host; 0: none.',
+        minimum: 0,
+        maximum: 100_000,
+        default: DEFAULTS.icmp,
+        examples: [DEFAULTS.icmp],
       }),
     ),
   },

@@ -57,6 +57,8 @@ export interface Settings {
     readonly offloads: 'manage' | 'leave';
     /** How long an idle worker spins before it sleeps in poll(), microseconds; 0 = never spin. */
     readonly spin: number;
+    /** ICMP errors that one worker sends in a second at most; 0 = none. */
+    readonly icmpErrors: number;
   };
   /** Port and ICMP-id range of masquerade; outside the kernel's ip_local_port_range. */
   readonly masquerade: { readonly firstPort: number; readonly lastPort: number };

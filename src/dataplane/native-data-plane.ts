@@ -202,6 +202,7 @@ export function tableToNative(table: ForwardingTable): NativeForwardingTable {
     masqueradeLastPort: table.masquerade.lastPort,
     dscp: table.dscp,
     acceptReversed: table.acceptReversed ?? false,
+    icmpErrorsPerSecond: table.icmpErrorsPerSecond,
   };
 }
 
@@ -249,6 +250,10 @@ function eventFromNative(event: NativeEvent): DataPlaneEvent {
       return { kind: event.kind, scope: scopeFromNative(event.scope), address: bytesToIpv4(event.address) };
     case 'arp':
       return { kind: 'arp', scope: scopeFromNative(event.scope), frame: event.frame };
+    case 'path-report': {
+      const { scope, router, mtu, sent } = event;
+      return { kind: 'path-report', peer: scope - SCOPE_TUNNEL, router: bytesToIpv4(router), mtu, sent };
+    }
     case 'worker-failed':
       return { kind: 'worker-failed', worker: event.worker, code: event.code, message: event.message };
   }

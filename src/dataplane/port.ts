@@ -38,6 +38,8 @@ export interface ForwardingTable {
   readonly dscp?: number | undefined;
   /** Take EtherIP with its version nibble in the wrong half, too. */
   readonly acceptReversed?: boolean;
+  /** That one worker sends at most; 0: none. */
+  readonly icmpErrorsPerSecond: number;
 }
 
 /** What the workers know of a destination: the MAC to send to, or that resolution failed just now. */
@@ -54,6 +56,15 @@ export type DataPlaneEvent =
   | { readonly kind: 'unresolved'; readonly scope: Scope; readonly address: string }
   | { readonly kind: 'heard'; readonly scope: Scope; readonly address: string }
   | { readonly kind: 'arp'; readonly scope: Scope; readonly frame: Uint8Array }
+  /** An ICMP error says that an outer packet of `sent` bytes was too big; `mtu` 0: not what would fit. */
+  | {
+      readonly kind: 'path-report';
+      /** Index into the table's peers. */
+      readonly peer: number;
+      readonly router: string;
+      readonly mtu: number;
+      readonly sent: number;
+    }
   | {
       readonly kind: 'worker-failed';
       readonly worker: string;

@@ -380,11 +380,14 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   }
 
   #heard(event: DataPlaneEvent): void {
-    if (event.kind !== 'worker-failed') {
-      this.#parts?.neighbors.handle(event);
-      return;
-    }
-    this.#fail(this.#workerFailure(event));
+    if (event.kind === 'worker-failed') this.#fail(this.#workerFailure(event));
+    else if (event.kind === 'path-report') this.#heardOfPath(event);
+    else this.#parts?.neighbors.handle(event);
+  }
+
+  #heardOfPath({ peer, router, mtu, sent }: DataPlaneEvent & { kind: 'path-report' }): void {
+    const planned = this.#plan?.peers[peer];
+    if (planned) this.#paths.reported({ peerAddress: planned.address, router, mtu, sent });
   }
 
   /** A worker that lost its socket mostly lost its interface; then that is what a person wants to read. */

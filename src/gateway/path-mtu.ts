@@ -28,7 +28,7 @@ export interface PathReport {
   /** The quoted destination. */
   readonly peerAddress: string;
   /** The router that complains. */
-  readonly from: string;
+  readonly router: string;
   /** Next-hop MTU as it stands in the error; 0: the router does not say. */
   readonly mtu: number;
   /** Total length of the quoted packet. */
@@ -89,7 +89,7 @@ class Paths implements PathMtus {
     return least && { outerMtu: least.outerMtu, why: least.why };
   }
 
-  reported({ peerAddress, from, mtu, sent }: PathReport): boolean {
+  reported({ peerAddress, router, mtu, sent }: PathReport): boolean {
     const inForce = this.#options.inForce(peerAddress);
     if (inForce === undefined) return false;
     const claimed = mtu === 0 ? (PLATEAUS.find((plateau) => plateau < sent) ?? 0) : mtu;
@@ -104,7 +104,7 @@ class Paths implements PathMtus {
       delete path.icmp;
       this.#options.onChange();
     });
-    path.icmp = { outerMtu: claimed, why: `ICMP from ${from}`, cancel };
+    path.icmp = { outerMtu: claimed, why: `ICMP from ${router}`, cancel };
     if (changed) this.#options.onChange();
     return changed;
   }

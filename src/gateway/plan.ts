@@ -177,6 +177,7 @@ export function makePlan(settings: Settings, machine: Machine, previous?: Plan):
       masquerade: settings.masquerade,
       dscp: settings.underlay.dscp,
       acceptReversed: settings.compat?.reversed ?? false,
+      icmpErrorsPerSecond: settings.dataplane.icmpErrors,
     },
     guard: planGuard(settings, overlay, underlay, peers, proxied),
     notices: [

@@ -38,6 +38,7 @@ export function describeChanges(before: Settings, after: Settings): string[] {
     ...changed('underlay.dscp', dscp(before), dscp(after)),
     ...changed('masquerade ports', ports(before), ports(after)),
     ...changed('compat.reversed', before.compat?.reversed ?? false, after.compat?.reversed ?? false),
+    ...changed('dataplane.icmp', before.dataplane.icmpErrors, after.dataplane.icmpErrors),
     ...changed('log.level', before.log.level, after.log.level),
     ...peerChanges(before.peers, after.peers),
   ];

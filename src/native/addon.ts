@@ -50,6 +50,8 @@ export interface NativeForwardingTable {
   dscp?: number | undefined;
   /** EtherIP that begins with 0x03 0x00 is taken, too. */
   acceptReversed: boolean;
+  /** ICMP errors that one worker sends at most. */
+  icmpErrorsPerSecond: number;
 }
 
 /** Rare events of the workers, delivered in batches on the JS thread; the queue is bounded, excess is counted. */
@@ -60,6 +62,8 @@ export type NativeEvent =
   | { kind: 'heard'; scope: number; address: Buffer }
   /** An ARP frame, Ethernet header included. scope SCOPE_TUNNEL + peer: it came inside EtherIP. */
   | { kind: 'arp'; scope: number; frame: Buffer }
+  /** An ICMP error: an outer packet of `sent` bytes to a peer (scope) was too big; `mtu` 0: not said what fits. */
+  | { kind: 'path-report'; scope: number; router: Buffer; mtu: number; sent: number }
   /** A worker lost its socket for good (interface gone), or another error that it cannot cure. */
   | { kind: 'worker-failed'; worker: string; code: string; message: string };
 
@@ -192,6 +196,8 @@ export interface NativeVerdict {
   verdict: string;
   frames: Buffer[];
   virtioHeaders: Buffer[];
+  /** ICMP errors, sent back out of where the frame came in. */
+  replies: Buffer[];
   events: NativeEvent[];
 }
 

@@ -183,6 +183,7 @@ class ArpNeighbors implements Neighbors {
       case 'arp':
         this.#arp(event.scope, event.frame);
         return;
+      case 'path-report':
       case 'worker-failed':
         return;
     }

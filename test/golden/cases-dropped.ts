@@ -299,7 +299,7 @@ export const DROPPED_CASES: GoldenCase[] = [
   ),
   dropped(
     'too_big',
-    'What the tunnel or the overlay cannot carry is not fragmented.',
+    'What is too big for the tunnel or the overlay and must not be cut (DF) is not carried.',
     [
       sent('one byte more than the tunnel carries', {}, udp({ from: 1, to: 2, payload: counting(1437) })),
       sent('datagrams of an aggregate', {}, udp({ from: 1, to: 2, payload: counting(3000) }), {
@@ -311,7 +311,11 @@ export const DROPPED_CASES: GoldenCase[] = [
         udp({ from: 1, to: 2, payload: counting(1173) }),
       ),
     ],
-    { table: { ...TABLE, overlayMtu: 1200 }, counters: { rx_super_frames: 1 } },
+    {
+      // Whoever is told is in too-big-df-told.
+      table: { ...TABLE, overlayMtu: 1200, icmpErrorsPerSecond: 0 },
+      counters: { rx_super_frames: 1, icmp_errors_withheld: 3 },
+    },
   ),
   dropped('fragment_without_ports', 'A masquerade cannot tell whose a fragment is.', [
     sent('a later one', { to: GATEWAY, df: false, offset: 8 }, raw(17, counting(16))),

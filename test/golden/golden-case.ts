@@ -21,6 +21,8 @@ export interface GoldenStep {
   /** "forwarded", "punted", "held" or a drop reason. */
   verdict: string;
   out?: Bytes[];
+  /** ICMP errors, sent back out of where the frame came in. */
+  replies?: Bytes[];
   events?: string[];
 }
 
@@ -34,9 +36,10 @@ export interface GoldenCase {
   counters?: Record<string, number>;
 }
 
-export interface StepJson extends Omit<GoldenStep, 'frame' | 'out' | 'events'> {
+export interface StepJson extends Omit<GoldenStep, 'frame' | 'out' | 'replies' | 'events'> {
   frame: string;
   out: string[];
+  replies?: string[];
   events: string[];
 }
 
@@ -72,12 +75,14 @@ const sum = (values: readonly number[]): number => values.reduce((total, value) 
 
 /** The counters that follow from what was received, said and sent; those that are zero are left out. */
 function countersOf({ steps, counters }: GoldenCase): Record<string, number> {
-  const out = steps.flatMap((step) => step.out ?? []);
+  const replies = steps.flatMap((step) => step.replies ?? []);
+  const out = [...steps.flatMap((step) => step.out ?? []), ...replies];
   const all: Record<string, number> = {
     rx_frames: steps.length,
     rx_bytes: sum(steps.map(({ frame }) => frame.length)),
     tx_frames: out.length,
     tx_bytes: sum(out.map((frame) => frame.length)),
+    icmp_errors: replies.length,
   };
   for (const { verdict } of steps) {
     const name = ['forwarded', 'punted', 'held'].includes(verdict) ? verdict : `drop_${verdict}`;
@@ -89,10 +94,11 @@ function countersOf({ steps, counters }: GoldenCase): Record<string, number> {
 
 export function toJson(golden: GoldenCase): CaseJson {
   const { sentence, table, neighbors } = golden;
-  const steps = golden.steps.map(({ frame, out = [], events = [], ...rest }) => ({
+  const steps = golden.steps.map(({ frame, out = [], replies, events = [], ...rest }) => ({
     ...rest,
     frame: toText(frame),
     out: out.map(toText),
+    ...(replies && { replies: replies.map(toText) }),
     events,
   }));
   return { sentence, table, neighbors, steps, counters: countersOf(golden) };

@@ -14,8 +14,10 @@ import { be16, bytes, pcap, virtioHeader } from '../helpers/frames.js';
 import { temporaryDirectory } from '../helpers/temporary-directory.js';
 import { DROPPED_CASES } from './cases-dropped.js';
 import { FORWARDED_CASES } from './cases-forwarded.js';
+import { FRAGMENT_CASES } from './cases-fragments.js';
 import { ICMP_CASES } from './cases-icmp.js';
 import { MARKS_CASES } from './cases-marks.js';
+import { MTU_CASES } from './cases-mtu.js';
 import {
   type CaseJson,
   caseFile,
@@ -27,7 +29,14 @@ import {
   toText,
 } from './golden-case.js';
 
-const CASES = [...FORWARDED_CASES, ...ICMP_CASES, ...MARKS_CASES, ...DROPPED_CASES];
+const CASES = [
+  ...FORWARDED_CASES,
+  ...ICMP_CASES,
+  ...MARKS_CASES,
+  ...MTU_CASES,
+  ...FRAGMENT_CASES,
+  ...DROPPED_CASES,
+];
 const CORPUS = fileURLToPath(new URL('../../native/fuzz/corpus/', import.meta.url));
 const caseText = (json: CaseJson): string => `${JSON.stringify(json, null, 2)}\n`;
 
@@ -76,13 +85,14 @@ for (const name of NAMES) {
       if (step.time !== undefined) gateway.pipeline.setTime(step.time);
       if (step.neighbors !== undefined) gateway.pipeline.publishNeighbors(toNeighbors(step.neighbors));
       const virtio = step.virtio && virtioHeader(step.virtio);
-      const { verdict, frames, virtioHeaders, events } = gateway.run(
+      const { verdict, frames, virtioHeaders, replies, events } = gateway.run(
         step.direction,
         fromText(step.frame),
         virtio,
       );
       t.equal(verdict, step.verdict, `${what}: verdict`);
       t.same(frames.map(toText), step.out, `${what}: frames sent`);
+      t.same(replies.map(toText), step.replies ?? [], `${what}: ICMP errors`);
       t.same(events.map(eventText), step.events, `${what}: events`);
       t.ok(
         virtioHeaders.every((header) => header.every((byte) => byte === 0)),
@@ -124,8 +134,8 @@ t.test(
   { skip: tsharkVersion() === undefined && 'tshark is missing: run "npm run setup"' },
   async (t) => {
     const sent = NAMES.flatMap((name) =>
-      readCase(name).steps.flatMap(({ what, out }) =>
-        out.map((frame) => ({ from: `${name}: ${what}`, frame })),
+      readCase(name).steps.flatMap(({ what, out, replies = [] }) =>
+        [...out, ...replies].map((frame) => ({ from: `${name}: ${what}`, frame })),
       ),
     );
     const capture = join(temporaryDirectory(t), 'sent.pcap');
@@ -134,8 +144,10 @@ t.test(
     const faults = [
       '_ws.malformed',
       '_ws.short',
-      '_ws.expert.severity == "Error"',
-      ...['ip', 'tcp', 'udp', 'icmp'].map((protocol) => `${protocol}.checksum.status == "Bad"`),
+      // What an ICMP error quotes is cut short, and this decoder sums up quoted TCP all the same.
+      '(_ws.expert.severity == "Error" && !(icmp && tcp))',
+      ...['ip', 'udp', 'icmp'].map((protocol) => `${protocol}.checksum.status == "Bad"`),
+      '(tcp.checksum.status == "Bad" && !icmp)',
       'udp.length.bad || ip.bogus_ip_length || ip.bogus_header_length || tcp.bogus_header_length',
     ];
     const decode = (filter: string): string[] =>

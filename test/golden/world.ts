@@ -1,6 +1,14 @@
 /** The gateway of all golden cases, and the frames on both of its sides. */
 import type { NeighborText, TableText } from '../helpers/forwarding.js';
-import { type Bytes, etherIp, ethernet, type Ipv4Fields, ipv4, type Transport } from '../helpers/frames.js';
+import {
+  type Bytes,
+  etherIp,
+  ethernet,
+  type Ipv4Fields,
+  ipv4,
+  type Transport,
+  unreachable,
+} from '../helpers/frames.js';
 
 export const MAC = {
   overlay: '02:00:00:00:00:05',
@@ -92,4 +100,10 @@ export function fromPeer(peer: string, packet: Bytes, outer: OuterFields = {}, c
   const inner = ethernet({ to: innerTo, from: innerFrom }, packet);
   const ip = ipv4({ from: peer, to: HERE, id: 0, df: true, ttl: 63, ...fields }, carried ?? etherIp(inner));
   return ethernet({ to: MAC.underlay, from: MAC.nextHop }, ip);
+}
+
+/** RFC 1191: fragmentation needed, about `packet`, as the gateway sends it to a host: at most 576 bytes. */
+export function tooBig(to: string, packet: Bytes, mtu: number): Uint8Array<ArrayBuffer> {
+  const quoted = packet.subarray(0, 576 - 28);
+  return ipv4({ from: GATEWAY, to, tos: 0xc0, id: 0 }, unreachable(quoted, { mtu }));
 }

@@ -37,6 +37,8 @@ export interface TableText {
   masqueradePorts: [number, number];
   dscp?: number;
   acceptReversed?: boolean;
+  /** Default: more than any test needs. */
+  icmpErrorsPerSecond?: number;
 }
 
 /** scope: 0 overlay, 1 underlay, 2 + peer inside the tunnel. No MAC: it does not answer. */
@@ -69,6 +71,7 @@ export function toTable(table: TableText): NativeForwardingTable {
     masqueradeLastPort: table.masqueradePorts[1],
     dscp: table.dscp,
     acceptReversed: table.acceptReversed ?? false,
+    icmpErrorsPerSecond: table.icmpErrorsPerSecond ?? 100_000,
   };
 }
 
@@ -94,6 +97,8 @@ export function eventText(event: NativeEvent): string {
       return `${event.kind} ${event.scope} ${event.address.join('.')}`;
     case 'arp':
       return `arp ${event.scope} ${event.frame.toString('hex')}`;
+    case 'path-report':
+      return `${event.kind} ${event.scope} ${event.router.join('.')} ${event.mtu} ${event.sent}`;
     case 'worker-failed':
       return `${event.kind} ${event.worker} ${event.code}`;
   }

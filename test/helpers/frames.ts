@@ -109,6 +109,40 @@ export function ipv4(fields: Ipv4Fields, carried: Transport): Uint8Array<ArrayBu
   return bytes(header, payload);
 }
 
+/**
+ * The fragments of a packet (RFC 791 section 3.2), none larger than `mtu`. `laterOptions`: those of `options`
+ * that have the copy bit, padded.
+ */
+export function fragments(
+  fields: Ipv4Fields & { laterOptions?: readonly number[] },
+  carried: Transport,
+  mtu: number,
+): Uint8Array<ArrayBuffer>[] {
+  const { laterOptions = [], ...first } = fields;
+  const body = carried.bytes(ipv4ToBytes(fields.from), ipv4ToBytes(fields.to));
+  const made: Uint8Array<ArrayBuffer>[] = [];
+  for (let at = 0; at < body.length; ) {
+    const options = at === 0 ? (fields.options ?? []) : laterOptions;
+    const room = mtu - 20 - options.length;
+    const last = body.length - at <= room;
+    const length = last ? body.length - at : room - (room % 8);
+    made.push(
+      ipv4(
+        {
+          ...first,
+          options,
+          df: false,
+          mf: !last || (fields.mf ?? false),
+          offset: (fields.offset ?? 0) + at,
+        },
+        raw(carried.protocol, body.subarray(at, at + length)),
+      ),
+    );
+    at += length;
+  }
+  return made;
+}
+
 /** Anything: other protocols, later fragments, what is malformed. */
 export function raw(protocol: number, payload: Bytes | readonly number[]): Transport {
   return { protocol, bytes: () => bytes(payload) };

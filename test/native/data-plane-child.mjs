@@ -45,6 +45,7 @@ function publish(dataPlane, overlayMac) {
     reserved: new Uint8Array(),
     masqueradeFirstPort: 40000,
     masqueradeLastPort: 40999,
+    icmpErrorsPerSecond: 100,
   });
   dataPlane.publishNeighbors(Uint8Array.of(1, 0, 1, 0, 198, 18, 0, 2, 2, 0, 0, 0, 1, 2, 0, 0));
 }

@@ -189,8 +189,8 @@ async function runStep(subject: Subject, step: WireStep): Promise<void> {
     await rig.publishNeighbors(toNeighbors(neighbors));
   }
   for (const arrived of arrives) {
-    const { verdict, frames, events } = memory.run(direction, arrived.frame, arrived.virtio);
-    expected.frames.push(frames.map(toText));
+    const { verdict, frames, replies, events } = memory.run(direction, arrived.frame, arrived.virtio);
+    expected.frames.push([...frames, ...replies].map(toText));
     expected.events.push(...events.map(eventText));
     // The kernel takes a tag out of the frame before anything is counted.
     if (arrived.tagged) add(adjusted, 'rx_bytes', -TAG_BYTES);
@@ -204,7 +204,9 @@ async function runStep(subject: Subject, step: WireStep): Promise<void> {
     const out = leaves(direction);
     if (frames.length === 0) await rig.reach(goalOf(subject));
     await rig.wire.until(
-      (all) => texts(all.filter(({ on }) => on === out)).length >= frames.length,
+      (all) =>
+        texts(all.filter(({ on }) => on === out)).length >= frames.length &&
+        texts(all.filter(({ on }) => on !== out)).length >= replies.length,
       PATIENCE,
     );
     seen.frames.push(texts(rig.wire.take()));

@@ -47,7 +47,7 @@ t.test('the smallest file, with all defaults', async (t) => {
         origin: 'gateway.yaml:4:5 (peers[0])',
       },
     ],
-    dataplane: { acceleration: 'auto', workers: 'auto', offloads: 'manage', spin: 50 },
+    dataplane: { acceleration: 'auto', workers: 'auto', offloads: 'manage', spin: 50, icmpErrors: 100 },
     masquerade: { firstPort: 61000, lastPort: 65535 },
     control: { socket: `/run/vpc-conn/${name}.sock` },
     log: { level: 'info', format: 'auto' },
@@ -69,7 +69,7 @@ peers:
     unlisted: masquerade
     keepalive: false
     resolve: tunnel
-dataplane: { acceleration: off, workers: 2, offloads: leave, spin: 0 }
+dataplane: { acceleration: off, workers: 2, offloads: leave, spin: 0, icmp: 7 }
 masquerade: { ports: "50000-50999" }
 control: { socket: /tmp/a.sock }
 log: { level: debug, format: json }
@@ -79,7 +79,7 @@ log: { level: debug, format: json }
     name: 'vpc-a',
     overlay: { interface: 'ens5', address: '10.0.0.5', arp: 'silent' },
     peers: [{ unlisted: 'masquerade', keepalive: false, resolve: 'tunnel' }],
-    dataplane: { acceleration: 'off', workers: 2, offloads: 'leave', spin: 0 },
+    dataplane: { acceleration: 'off', workers: 2, offloads: 'leave', spin: 0, icmpErrors: 7 },
     masquerade: { firstPort: 50000, lastPort: 50999 },
     control: { socket: '/tmp/a.sock' },
     log: { level: 'debug', format: 'json' },

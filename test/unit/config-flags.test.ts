@@ -60,7 +60,7 @@ t.test('with -r: proxied one to one, the rest dropped, resolved through the tunn
         origin: '-d 198.18.0.2',
       },
     ],
-    dataplane: { acceleration: 'auto', workers: 'auto', offloads: 'manage', spin: 50 },
+    dataplane: { acceleration: 'auto', workers: 'auto', offloads: 'manage', spin: 50, icmpErrors: 100 },
     masquerade: { firstPort: 61000, lastPort: 65535 },
     control: { socket: `/run/vpc-conn/${name}.sock` },
     log: { level: 'info', format: 'auto' },

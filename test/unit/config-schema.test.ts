@@ -145,6 +145,7 @@ t.test('"reloadable" is what a reload does', async (t) => {
     'dataplane.workers': { dataplane: { ...before.dataplane, workers: 3 } },
     'dataplane.offloads': { dataplane: { ...before.dataplane, offloads: 'leave' } },
     'dataplane.spin': { dataplane: { ...before.dataplane, spin: 7 } },
+    'dataplane.icmp': { dataplane: { ...before.dataplane, icmpErrors: 7 } },
     'masquerade.ports': { masquerade: { firstPort: 5000, lastPort: 6000 } },
     'compat.reversed': { compat: { reversed: true } },
     'control.socket': { control: { socket: '/run/other.sock' } },

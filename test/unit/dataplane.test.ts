@@ -45,6 +45,7 @@ const table: ForwardingTable = {
   ],
   reserved: ['10.0.0.0', '10.0.0.255'],
   masquerade: { firstPort: 61000, lastPort: 65535 },
+  icmpErrorsPerSecond: 100,
 };
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');

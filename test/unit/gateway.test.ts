@@ -556,7 +556,7 @@ t.test('takes down the rest when one part will not go', async (t) => {
 t.test('acceleration follows the interface, and is told', async (t) => {
   const { gateway, kernel, machine, dataPlane, messages } = await started(t, {
     settings: settings({
-      dataplane: { acceleration: 'segment', workers: 1, offloads: 'leave', spin: 50 },
+      dataplane: { acceleration: 'segment', workers: 1, offloads: 'leave', spin: 50, icmpErrors: 100 },
     }),
   });
   t.match(gateway.status(), { state: 'running', acceleration: { encap: { rung: 'segment' } } });

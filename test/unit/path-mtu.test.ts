@@ -17,7 +17,7 @@ function pathCase(routeMtu = 1500) {
     },
   });
   const report = (mtu: number, sent = routeMtu) =>
-    paths.reported({ peerAddress: B, from: ROUTER, mtu, sent });
+    paths.reported({ peerAddress: B, router: ROUTER, mtu, sent });
   return { paths, clock, report, changes: () => changes };
 }
 
@@ -53,7 +53,7 @@ t.test('checklist 38: nonsense is not believed', async (t) => {
   t.notOk(report(1500), 'as large as the packet that it is about');
   t.notOk(report(9001, 9100), 'larger than what is in force');
   t.notOk(report(1400, 1300), 'the packet would have fitted');
-  t.notOk(paths.reported({ peerAddress: '198.18.0.7', from: ROUTER, mtu: 1400, sent: 1500 }), 'no peer');
+  t.notOk(paths.reported({ peerAddress: '198.18.0.7', router: ROUTER, mtu: 1400, sent: 1500 }), 'no peer');
   t.equal(paths.limit(B), undefined);
   t.equal(changes(), 0);
   t.ok(report(576), 'the floor itself');

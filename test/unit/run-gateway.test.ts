@@ -55,7 +55,7 @@ function settingsFor(socket: string): Settings {
     overlay: { interface: 'ens5', arp: 'respond' },
     underlay: { interface: 'ens6', address: '198.18.0.1' },
     peers: [],
-    dataplane: { acceleration: 'auto', workers: 'auto', offloads: 'manage', spin: 50 },
+    dataplane: { acceleration: 'auto', workers: 'auto', offloads: 'manage', spin: 50, icmpErrors: 100 },
     masquerade: { firstPort: 61_000, lastPort: 65_535 },
     control: { socket },
     log: { level: 'warn', format: 'json' },
