@@ -97,7 +97,7 @@ void CheckAgainstReference(const test::PacketSpec& spec, uint32_t size, std::mt1
   const Packet packet = test::Parse(super);
   const Encapsulation encapsulation{&outer, kInnerEthernet};
   const uint32_t count = tcp ? SegmentTcp(packet, encapsulation, size, 0, *batch)
-                             : SegmentUdp(packet, encapsulation, size, *batch);
+                             : SegmentUdp(packet, encapsulation, size, 65535, *batch).packets;
   batch->Flush();
   REQUIRE(count == collector.frames.size());
   REQUIRE(count == std::max(1u, (spec.payload + size - 1) / size));
@@ -247,7 +247,7 @@ TEST_SUITE("segment") {
     const OuterHeader outer = MakeOuter();
     Collector collector;
     const auto batch = std::make_unique<OutBatch>(collector);
-    CHECK(SegmentUdp(test::Parse(super), {&outer, kInnerEthernet}, 2, *batch) == 2);
+    CHECK(SegmentUdp(test::Parse(super), {&outer, kInnerEthernet}, 2, 1464, *batch).packets == 2);
     batch->Flush();
     for (const Bytes& frame : collector.frames) CHECK(test::Get16(frame, 50 + 26) == 0xffff);
   }
