@@ -310,6 +310,8 @@ TEST_SUITE("pipeline") {
     wrong.gso_size = 0;
     CHECK(gateway.Process(ip, wrong).reason == DropReason::unsupported_gso);
     wrong.gso_size = 1449;
+    test::Put32(ip, 12, 0x0a00000a);
+    test::Seal(ip);
     CHECK(gateway.Process(ip, wrong).disposition == Disposition::forwarded);
     CHECK(gateway.sent_virtio.gso_size == 1448);  // cut smaller, to what the overlay carries
     wrong = merged;

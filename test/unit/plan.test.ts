@@ -68,6 +68,7 @@ t.test('the table of a simple machine', async (t) => {
     reserved: ['10.0.0.0', '10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.255'],
     masquerade: { firstPort: 61000, lastPort: 65535 },
     icmpErrorsPerSecond: 100,
+    acceptReversed: false,
   });
   t.same(
     plan.peers.map((one) => one.proxiedCount),
