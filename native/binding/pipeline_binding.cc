@@ -18,6 +18,7 @@ std::string VerdictName(const forward::Verdict& verdict) {
     case forward::Disposition::punted:
       return "punted";
     case forward::Disposition::held:
+    case forward::Disposition::kept:
       return "held";
     default:
       return std::string(forward::DropReasonName(verdict.reason));

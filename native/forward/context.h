@@ -7,6 +7,7 @@
 #include "forward/bindings.h"
 #include "forward/coalesce.h"
 #include "forward/counters.h"
+#include "forward/fragment_table.h"
 #include "forward/frame.h"
 #include "forward/icmp_error.h"
 #include "forward/learned_macs.h"
@@ -23,6 +24,9 @@ struct SharedState {
   // CLOCK_MONOTONIC seconds at which a neighbor slot was last used; the control plane reads them.
   std::unique_ptr<std::atomic<uint32_t>[]> neighbor_use =
       std::make_unique<std::atomic<uint32_t>[]>(kNeighborSlots);
+  // Of the next fragmented packet that is masqueraded: hosts behind one address must not share one (RFC 6864
+  // section 5.3.1).
+  std::atomic<uint16_t> next_fragment_id{0};
 };
 
 struct Context {
@@ -34,6 +38,7 @@ struct Context {
   Coalescer& coalescer;            // stands in front of the batch's flusher
   SuperFrameSender* super_frames;  // nullptr: segmented in user space
   IcmpErrors& icmp_errors;
+  FragmentTable& fragments;
   uint32_t strip_marker;  // source MACs of stripped frames begin with it; 0: there are none
   uint32_t now_seconds;   // CLOCK_MONOTONIC
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "forward/fragment.h"
+#include "forward/fragment_wait.h"
 #include "forward/rewrite.h"
 
 namespace vpc_conn::forward {
@@ -13,6 +14,8 @@ namespace {
 struct Translation {
   uint32_t source = 0;
   std::optional<uint16_t> port;  // masqueraded
+  bool later_fragment = false;   // masqueraded: the table of fragments knows the rest
+  std::optional<uint16_t> id;    // masqueraded fragments: the identification that they get
   NatProtocol protocol = NatProtocol::tcp;
   bool quoted = false;  // an ICMP error: the quote's destination changes along
   uint32_t quoted_destination = 0;
@@ -65,7 +68,10 @@ std::optional<DropReason> TranslateIcmpError(const Packet& packet, const Peer& p
 
 std::optional<DropReason> Masquerade(const Packet& packet, const Peer& peer, Context& context,
                                      Translation& translation) {
-  if (packet.IsFragment()) return DropReason::fragment_without_ports;
+  if (!packet.HasL4Header()) {
+    translation.later_fragment = true;
+    return std::nullopt;
+  }
   uint16_t port = 0;
   if (packet.protocol == wire::kProtocolTcp || packet.protocol == wire::kProtocolUdp) {
     translation.protocol = packet.protocol == wire::kProtocolTcp ? NatProtocol::tcp : NatProtocol::udp;
@@ -103,6 +109,26 @@ std::optional<DropReason> Translate(const Packet& packet, const Peer& peer, Cont
   return Masquerade(packet, peer, context, translation);
 }
 
+// The first fragment of a masqueraded packet tells the others their source. nullopt: `translation` is whole.
+std::optional<Verdict> FollowFragments(const Packet& packet, const Peer& peer, const ReceivedFrame& frame,
+                                       Context& context, Translation& translation) {
+  const auto key = FragmentKey::Of(packet, peer.id);
+  const FragmentFate* known = context.fragments.Find(key, context.now_seconds);
+  if (translation.later_fragment) {
+    if (known == nullptr) return KeepFragment(key, frame, context);
+    translation.source = known->address;
+    translation.id = known->id;
+    return std::nullopt;
+  }
+  // A frame that comes again, from waiting for a neighbor perhaps, keeps what it was given.
+  const uint16_t id = known != nullptr && known->address == translation.source
+                          ? known->id
+                          : context.shared.next_fragment_id.fetch_add(1, std::memory_order_relaxed);
+  translation.id = id;
+  context.fragments.Remember(key, {translation.source, peer.id, id}, context.now_seconds);
+  return KeepFirstInOrder(key, frame, context);
+}
+
 // A TCP super-frame's L4 checksum is partial: it is made afresh after the addresses are final.
 void RewriteSuperFrame(Packet& packet, const Translation& translation) {
   SetAddressInHeader(packet, Side::source, translation.source);
@@ -120,6 +146,7 @@ std::optional<DropReason> Rewrite(Packet& packet, const Translation& translation
     RewriteQuote(packet, quote, Side::destination, translation.quoted_destination, translation.port);
   }
   SetAddress(packet, Side::source, translation.source);
+  if (translation.id) SetId(packet, *translation.id);
   if (translation.port && !translation.quoted) {
     if (translation.protocol == NatProtocol::icmp) {
       SetIcmpId(packet, *translation.port);
@@ -173,6 +200,7 @@ struct Arrival {
   uint8_t outer_tos;
   bool verified;  // the L4 checksum is known to be right
   wire::VirtioNetHeader virtio;
+  const ReceivedFrame& frame;
 };
 
 // nullopt: no super-frame, or one that can be delivered.
@@ -241,6 +269,11 @@ Verdict DeliverFrame(wire::Cursor& cursor, Arrival arrival, Context& context) {
 
   Translation translation;
   if (const auto reason = Translate(packet, peer, context, translation)) return Verdict::Drop(*reason);
+  if (packet.IsFragment() && (translation.port || translation.later_fragment)) {
+    if (const auto verdict = FollowFragments(packet, peer, arrival.frame, context, translation)) {
+      return *verdict;
+    }
+  }
   const bool too_big =
       packet.total_length > contents.overlay_mtu && arrival.virtio.gso_type == wire::kVirtioGsoNone;
   if (too_big && packet.DontFragment()) return TooBig(packet, arrival, context);
@@ -314,8 +347,8 @@ Verdict DecapsulateStripped(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t*
   // The program stripped only where the outer ECN field equals the inner one.
   const uint8_t tos = cursor.left() > wire::kIpv4TosOffset ? cursor.position()[wire::kIpv4TosOffset] : 0;
   const bool verified = (frame.virtio.flags & wire::kVirtioDataValid) != 0;
-  return DeliverFrame(cursor, {peer, ethernet, wire::MacToInteger(ethernet), tos, verified, frame.virtio},
-                      context);
+  return DeliverFrame(
+      cursor, {peer, ethernet, wire::MacToInteger(ethernet), tos, verified, frame.virtio, frame}, context);
 }
 
 // An ICMP error about an outer packet of ours that was too big for a router on the way (RFC 1191). Believed
@@ -416,10 +449,11 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
 
   switch (const uint16_t type = wire::EtherType(ethernet)) {
     case wire::kEtherTypeIpv4:
-      return DeliverFrame(cursor,
-                          {peer, ethernet, wire::MacToInteger(ethernet + 6), outer.ip[wire::kIpv4TosOffset],
-                           (frame.virtio.flags & wire::kVirtioDataValid) != 0, wire::VirtioNetHeader{}},
-                          context);
+      return DeliverFrame(
+          cursor,
+          {peer, ethernet, wire::MacToInteger(ethernet + 6), outer.ip[wire::kIpv4TosOffset],
+           (frame.virtio.flags & wire::kVirtioDataValid) != 0, wire::VirtioNetHeader{}, frame},
+          context);
     case wire::kEtherTypeArp:
       context.events.Arp(static_cast<uint16_t>(kScopeTunnel + table.PeerIndex(*peer)),
                          {ethernet, inner_length});

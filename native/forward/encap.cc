@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "forward/fragment.h"
+#include "forward/fragment_wait.h"
 #include "forward/rewrite.h"
 #include "forward/segment.h"
 
@@ -16,6 +17,7 @@ struct Route {
   uint16_t peer = 0;
   uint32_t far_host = 0;
   bool masqueraded = false;
+  bool later_fragment = false;              // with masqueraded: the table of fragments knows the rest
   NatProtocol protocol = NatProtocol::tcp;  // with masqueraded
   uint16_t gateway_port = 0;                // the masquerade port it came to
   uint16_t far_port = 0;
@@ -61,7 +63,11 @@ std::optional<DropReason> RouteProxied(const Packet& packet, const ForwardingTab
 std::optional<DropReason> RouteMasqueraded(const Packet& packet, Context& context, Route& route) {
   const ForwardingTable& table = context.table();
   if (!table.masquerades()) return DropReason::to_gateway;
-  if (!packet.HasL4Header()) return DropReason::fragment_without_ports;
+  if (!packet.HasL4Header()) {
+    route.masqueraded = true;
+    route.later_fragment = true;
+    return std::nullopt;
+  }
   NatProtocol protocol = NatProtocol::tcp;
   uint16_t port = 0;
   if (packet.protocol == wire::kProtocolTcp || packet.protocol == wire::kProtocolUdp) {
@@ -88,7 +94,6 @@ std::optional<DropReason> RouteMasqueraded(const Packet& packet, Context& contex
   const auto far = context.shared.bindings.FarOf(protocol, port);
   const Peer* peer = far ? table.PeerById(far->peer_id) : nullptr;
   if (peer == nullptr) return DropReason::no_binding;
-  if (packet.IsFragment()) return DropReason::fragment_without_ports;
   route.peer = table.PeerIndex(*peer);
   route.far_host = far->address;
   route.masqueraded = true;
@@ -99,9 +104,29 @@ std::optional<DropReason> RouteMasqueraded(const Packet& packet, Context& contex
   return std::nullopt;
 }
 
+// The first fragment of a packet to a masquerade port tells the others where to go. nullopt: `route` is
+// whole.
+std::optional<Verdict> FollowFragments(const Packet& packet, const ReceivedFrame& frame, Context& context,
+                                       Route& route) {
+  const ForwardingTable& table = context.table();
+  const auto key = FragmentKey::Of(packet, 0xffff);
+  if (!route.later_fragment) {
+    const FragmentFate fate{route.far_host, table.peers()[route.peer].id, 0};
+    context.fragments.Remember(key, fate, context.now_seconds);
+    return KeepFirstInOrder(key, frame, context);
+  }
+  const FragmentFate* fate = context.fragments.Find(key, context.now_seconds);
+  if (fate == nullptr) return KeepFragment(key, frame, context);
+  const Peer* peer = table.PeerById(fate->peer_id);
+  if (peer == nullptr) return Verdict::Drop(DropReason::no_binding);
+  route.peer = table.PeerIndex(*peer);
+  route.far_host = fate->address;
+  return std::nullopt;
+}
+
 // RFC 5508 REQ-6: an error about a query neither refreshes nor ends a mapping.
 void TouchBinding(const Packet& packet, const Route& route, Context& context) {
-  if (!route.masqueraded || route.quoted) return;
+  if (!route.masqueraded || route.quoted || route.later_fragment) return;
   Bindings& bindings = context.shared.bindings;
   if (route.protocol == NatProtocol::tcp) {
     bindings.TouchTcp(route.gateway_port, packet.l4[wire::kTcpFlagsOffset], false, context.now_seconds);
@@ -124,7 +149,7 @@ std::optional<DropReason> Rewrite(Packet& packet, const Route& route, bool super
     return std::nullopt;
   }
   SetAddress(packet, Side::destination, route.far_host);
-  if (route.masqueraded && !route.quoted) {
+  if (route.masqueraded && !route.quoted && !route.later_fragment) {
     if (route.protocol == NatProtocol::icmp) {
       SetIcmpId(packet, route.far_port);
     } else {
@@ -227,6 +252,9 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
     return Verdict::Drop(DropReason::not_proxied);
   }
   if (const auto reason = CheckSource(packet, table)) return Verdict::Drop(*reason);
+  if (route.masqueraded && packet.IsFragment()) {
+    if (const auto verdict = FollowFragments(packet, frame, context, route)) return *verdict;
+  }
   if (packet.protocol == wire::kProtocolEtherIp && table.IsTunnelAddress(route.far_host)) {
     return Verdict::Drop(DropReason::etherip_nested);
   }

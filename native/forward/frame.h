@@ -25,7 +25,8 @@ struct ReceivedFrame {
   bool replayed = false;    // was held: received once, counted once
 };
 
-enum class Disposition : uint8_t { forwarded, punted, held, dropped };
+// held: waits for a neighbor; kept: waits for the first fragment of its packet, in the fragment table.
+enum class Disposition : uint8_t { forwarded, punted, held, kept, dropped };
 
 struct Verdict {
   Disposition disposition;
@@ -34,6 +35,7 @@ struct Verdict {
   static constexpr Verdict Forwarded() { return {Disposition::forwarded, DropReason::count_}; }
   static constexpr Verdict Punted() { return {Disposition::punted, DropReason::count_}; }
   static constexpr Verdict Held() { return {Disposition::held, DropReason::count_}; }
+  static constexpr Verdict Kept() { return {Disposition::kept, DropReason::count_}; }
   static constexpr Verdict Drop(DropReason reason) { return {Disposition::dropped, reason}; }
 };
 

@@ -67,6 +67,11 @@ inline std::optional<DropReason> ParsePacket(wire::Cursor& cursor, Packet& packe
   packet.destination = wire::LoadBe32(ip + wire::kIpv4DestinationOffset);
   packet.l4 = cursor.position();
   packet.l4_length = static_cast<uint32_t>(cursor.left());
+  // Nothing reaches beyond what a reassembled packet can have.
+  if (packet.IsFragment() &&
+      packet.header_length + (packet.fragment & wire::kFragmentOffset) * 8u + packet.l4_length > 65535) {
+    return DropReason::malformed_ipv4;
+  }
   if (packet.HasL4Header()) {
     if (packet.l4_length < L4HeaderLength(packet.protocol)) return DropReason::malformed_l4;
     if (packet.protocol == wire::kProtocolTcp) {

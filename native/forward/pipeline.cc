@@ -19,8 +19,8 @@ Pipeline::Pipeline(Direction direction, SharedState& shared, CounterBlock& count
       icmp_errors_(counters) {}
 
 Verdict Pipeline::Run(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds) {
-  Context context{snapshot,   shared_,       counters_,    events_,       batch_,
-                  coalescer_, super_frames_, icmp_errors_, strip_marker_, now_seconds};
+  Context context{snapshot,      shared_,      counters_,  events_,       batch_,     coalescer_,
+                  super_frames_, icmp_errors_, fragments_, strip_marker_, now_seconds};
   return direction_ == Direction::encap ? Encapsulate(frame, context) : Decapsulate(frame, context);
 }
 
@@ -35,6 +35,9 @@ Verdict Pipeline::Process(ReceivedFrame& frame, const Snapshot& snapshot, uint32
     case Disposition::punted:
       counters_.Add(Counter::punted);
       break;
+    case Disposition::kept:
+      counters_.Add(Counter::held);
+      break;
     case Disposition::held:
       if (Hold(frame, now_seconds)) {
         counters_.Add(Counter::held);
@@ -46,7 +49,24 @@ Verdict Pipeline::Process(ReceivedFrame& frame, const Snapshot& snapshot, uint32
       counters_.Drop(verdict.reason);
       break;
   }
+  if (fragments_.has_ready()) ReleaseFragments(snapshot, now_seconds);
   return verdict;
+}
+
+// The first fragment of a packet has come; it is the last of those that wait.
+void Pipeline::ReleaseFragments(const Snapshot& snapshot, uint32_t now_seconds) {
+  while (fragments_.has_ready()) {
+    FragmentTable::Waiting waiting = fragments_.TakeReady();
+    const Verdict verdict = Run(waiting.frame, snapshot, now_seconds);
+    if (verdict.disposition == Disposition::dropped) {
+      counters_.Drop(verdict.reason);
+    } else if (verdict.disposition != Disposition::held) {
+      counters_.Add(Counter::hold_released);
+      batch_.Flush();  // the batch points into the storage that goes now
+    } else if (!Hold(waiting.frame, now_seconds)) {
+      counters_.Drop(DropReason::neighbor_unresolved);
+    }
+  }
 }
 
 bool Pipeline::Hold(const ReceivedFrame& frame, uint32_t now_seconds) {
@@ -73,6 +93,9 @@ bool Pipeline::Hold(const ReceivedFrame& frame, uint32_t now_seconds) {
 }
 
 void Pipeline::RetryHeld(const Snapshot& snapshot, uint32_t now_seconds) {
+  if (const uint32_t gone = fragments_.Expire(now_seconds)) {
+    counters_.Drop(DropReason::fragment_timeout, gone);
+  }
   for (size_t left = held_.size(); left != 0; left--) {
     HeldFrame held = std::move(held_.front());
     held_.pop_front();

@@ -30,7 +30,7 @@ class Pipeline {
 
   // Tries the held frames again: after a new snapshot, and once a second. Flushes.
   void RetryHeld(const Snapshot& snapshot, uint32_t now_seconds);
-  bool holding() const { return !held_.empty(); }
+  bool holding() const { return !held_.empty() || !fragments_.empty(); }
 
   // Where super-frames go whole; nullptr: they are segmented here. Before the first frame, or on the thread
   // that uses the pipeline.
@@ -54,6 +54,7 @@ class Pipeline {
 
   Verdict Run(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds);
   bool Hold(const ReceivedFrame& frame, uint32_t now_seconds);
+  void ReleaseFragments(const Snapshot& snapshot, uint32_t now_seconds);
 
   const Direction direction_;
   SharedState& shared_;
@@ -62,6 +63,7 @@ class Pipeline {
   Coalescer coalescer_;
   OutBatch batch_;
   IcmpErrors icmp_errors_;
+  FragmentTable fragments_;
   SuperFrameSender* super_frames_ = nullptr;
   uint32_t strip_marker_ = 0;
   std::deque<HeldFrame> held_;

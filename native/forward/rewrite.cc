@@ -126,6 +126,12 @@ bool CompleteChecksum(uint8_t* frame, uint32_t length, uint32_t csum_start, uint
   return true;
 }
 
+void SetId(Packet& packet, uint16_t id) {
+  const uint16_t old = wire::LoadBe16(packet.ip + wire::kIpv4IdOffset);
+  wire::StoreBe16(packet.ip + wire::kIpv4IdOffset, id);
+  wire::UpdateChecksumAt(packet.ip + wire::kIpv4ChecksumOffset, AddBe16(0, old), AddBe16(0, id));
+}
+
 void SetEcn(Packet& packet, uint8_t ecn) {
   const uint8_t old = packet.ip[wire::kIpv4TosOffset];
   const auto marked = static_cast<uint8_t>((old & ~3u) | ecn);

@@ -37,6 +37,9 @@ bool PartialChecksumInPlace(const Packet& packet, const uint8_t* frame, uint32_t
 // `frame` is `length` bytes; csum_start and csum_offset count from its start. False: they point outside.
 bool CompleteChecksum(uint8_t* frame, uint32_t length, uint32_t csum_start, uint32_t csum_offset);
 
+// Sets the identification.
+void SetId(Packet& packet, uint16_t id);
+
 // Sets the ECN field (RFC 3168): 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE.
 void SetEcn(Packet& packet, uint8_t ecn);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <random>
 #include <stdexcept>
 
 #include "forward/segment.h"
@@ -19,6 +20,7 @@ using forward::DropReason;
 
 DataPlane::DataPlane(DataPlaneOptions options, std::function<void()> wake)
     : options_(std::move(options)), board_(size_t{options_.workers} * 2), events_(std::move(wake)) {
+  shared_.next_fragment_id = static_cast<uint16_t>(std::random_device()());  // nothing to guess (RFC 7739)
   for (const char* direction : {"encap/", "decap/"}) {
     for (uint32_t i = 0; i < options_.workers; i++) {
       worker_names_.push_back(direction + std::to_string(i));
