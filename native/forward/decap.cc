@@ -418,6 +418,7 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
   }
   const Peer* peer = table.PeerOf(outer.destination, outer.source);
   if (peer == nullptr) return Verdict::Drop(DropReason::unknown_peer);
+  // By choice not reassembled: ARCHITECTURE.md, "Decisions worth knowing".
   if (outer.IsFragment()) return Verdict::Drop(DropReason::outer_fragment);
   // An aggregate of EtherIP packets is nothing that a NIC or the kernel makes today.
   if (frame.virtio.gso_type != wire::kVirtioGsoNone) return Verdict::Drop(DropReason::unsupported_gso);
