@@ -1,6 +1,7 @@
 /* Strips the 36 outer bytes of EtherIP packets in the driver, so that the kernel's GRO merges the inner TCP
  * before the packet sockets see it. Takes only what needs no decision: a configured peer, headers without
- * options, TCP, nothing fragmented, padded or marked by the network on its way (RFC 6040). Everything else
+ * options, TCP, nothing fragmented or padded. Congestion that the network marked on its way joins the inner
+ * header here (RFC 6040): what is not stripped overtakes what the kernel is still merging. Everything else
  * passes as it is to the C++ path, which alone counts and refuses.
  *
  * The outer source is thrown away with the outer headers; what is left carries the peer's id in its source
@@ -74,6 +75,27 @@ static __attribute__((always_inline)) int checksum_right(const struct ipv4_heade
   return sum == 0xffff;
 }
 
+/* What no encapsulator and no router makes is left to the C++ path, which counts it. */
+static __attribute__((always_inline)) int unexpected_ecn(__u8 outer, __u8 inner) {
+  return (inner == 0 && outer != 0) || (inner == 1 && outer == 2) || (inner == 3 && outer == 1);
+}
+
+/* RFC 6040, figure 4. */
+static __attribute__((always_inline)) __u8 merged_ecn(__u8 outer, __u8 inner) {
+  return outer == 3 || (outer == 1 && inner == 2) ? outer : inner;
+}
+
+/* The header checksum goes along (RFC 1624, equation 3). */
+static __attribute__((always_inline)) void set_ecn(struct ipv4_header* ip, __u8 ecn) {
+  const __u16* first = (const __u16*)ip;
+  __u32 sum = (__u16)~ip->checksum + (__u16) ~*first;
+  ip->tos = (ip->tos & ~3) | ecn;
+  sum += *first;
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  ip->checksum = (__u16)~sum;
+}
+
 SECTION("xdp") int strip(struct xdp_md* xdp) {
   void* end = (void*)(long)xdp->data_end;
   struct outer_and_inner* packet = (void*)(long)xdp->data;
@@ -100,10 +122,12 @@ SECTION("xdp") int strip(struct xdp_md* xdp) {
   const __u16 outer_length = BE16(outer->total_length);
   if (outer_length != (__u16)((char*)end - (char*)packet - sizeof(struct mac_header))) return XDP_PASS;
 
-  const struct ipv4_header* inner = &packet->inner;
+  struct ipv4_header* inner = &packet->inner;
+  const __u8 outer_ecn = outer->tos & 3;
+  const __u8 inner_ecn = inner->tos & 3;
   if (packet->inner_mac.type != BE16(0x0800) || inner->version_ihl != 0x45 || inner->protocol != 6)
     return XDP_PASS;
-  if ((inner->fragment & BE16(0x3fff)) != 0 || (inner->tos & 3) != (outer->tos & 3)) return XDP_PASS;
+  if ((inner->fragment & BE16(0x3fff)) != 0 || unexpected_ecn(outer_ecn, inner_ecn)) return XDP_PASS;
   if (BE16(inner->total_length) != outer_length - 36) return XDP_PASS;
   if (!checksum_right(outer) || !checksum_right(inner)) return XDP_PASS;
 
@@ -117,6 +141,8 @@ SECTION("xdp") int strip(struct xdp_md* xdp) {
   const __u32* peer = bpf_map_lookup_elem(&strip_peers, &pair);
   if (!peer) return XDP_PASS;
 
+  const __u8 ecn = merged_ecn(outer_ecn, inner_ecn);
+  if (ecn != inner_ecn) set_ecn(inner, ecn);
   mac = &packet->inner_mac;
   mac->destination_high = host_high;
   mac->destination_low = host_low;

@@ -321,20 +321,30 @@ void CountReceived(const ReceivedFrame& frame, const Peer& peer, uint32_t packet
   context.counters.SetPeer(peer.id, PeerCounter::last_rx_seconds, context.now_seconds);
 }
 
+// Bytes of the headers that every packet had of those that the kernel merged. The virtio header's hdr_len
+// says something else: how much of the first packet lay in one piece.
+uint32_t MergedHeaders(const ReceivedFrame& frame) {
+  constexpr uint32_t kTcpAt = wire::kEthernetHeader + wire::kIpv4Header;  // with options it is not stripped
+  if (frame.length < kTcpAt + wire::kTcpHeader) return frame.length;
+  return std::min(frame.length, kTcpAt + (frame.data[kTcpAt + wire::kTcpDataOffset] >> 4) * 4u);
+}
+
 // A frame whose outer headers the XDP program took off (bpf/strip.bpf.c): the peer's id stands behind the
 // marker in the source MAC, the inner source MAC in the destination MAC; the kernel may have merged several.
 Verdict DecapsulateStripped(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t* ethernet, Context& context) {
   const Peer* peer = context.table().PeerById(wire::LoadBe16(ethernet + 10));
   if (peer == nullptr) return Verdict::Drop(DropReason::unknown_peer);
-  const uint16_t segment_size = frame.virtio.gso_size;
+  const bool merged = frame.virtio.gso_type != wire::kVirtioGsoNone && frame.virtio.gso_size != 0;
+  const uint32_t headers = merged ? MergedHeaders(frame) : frame.length;
+  const uint32_t payload = frame.length - headers;
   const uint32_t packets =
-      frame.virtio.gso_type == wire::kVirtioGsoNone || segment_size == 0
-          ? 1
-          : (frame.length - std::min<uint32_t>(frame.length, frame.virtio.hdr_len) + segment_size - 1) /
-                segment_size;
-  // Each of what the kernel merged had its headers.
-  const uint64_t bytes = frame.length + uint64_t{std::max(packets, 1u) - 1} * frame.virtio.hdr_len;
+      merged ? std::max(1u, (payload + frame.virtio.gso_size - 1) / frame.virtio.gso_size) : 1;
+  const uint64_t bytes = uint64_t{packets} * headers + payload;
   CountReceived(frame, *peer, packets, bytes, context);
+  if (!frame.replayed) {
+    // As it was on the wire: every packet had all its headers.
+    context.counters.Add(Counter::rx_bytes, bytes - frame.length + uint64_t{packets} * wire::kOuterHeaders);
+  }
   if (frame.virtio.gso_type != wire::kVirtioGsoNone && !frame.replayed)
     context.counters.Add(Counter::rx_super_frames);
   if (frame.virtio.gso_type == wire::kVirtioGsoNone &&
@@ -344,7 +354,7 @@ Verdict DecapsulateStripped(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t*
     }
     frame.virtio.flags = wire::kVirtioDataValid;
   }
-  // The program stripped only where the outer ECN field equals the inner one.
+  // The program merged the ECN fields.
   const uint8_t tos = cursor.left() > wire::kIpv4TosOffset ? cursor.position()[wire::kIpv4TosOffset] : 0;
   const bool verified = (frame.virtio.flags & wire::kVirtioDataValid) != 0;
   return DeliverFrame(

@@ -47,11 +47,16 @@ XdpStrip::XdpStrip(const Interface& underlay)
 
 void XdpStrip::Test() {
   constexpr uint32_t kInnerLength = wire::kEthernetHeader + wire::kIpv4Header + wire::kTcpHeader + 6;
+  constexpr uint8_t kCapable = 2;  // ECT(0)
+  constexpr uint8_t kCongested = 3;
   std::vector<uint8_t> packet(wire::kOuterHeaders + kInnerLength);
-  const auto ipv4 = [&](uint32_t at, uint8_t protocol, uint32_t source, uint32_t destination) {
-    uint8_t* ip = packet.data() + at;
+  const auto ipv4 = [](std::vector<uint8_t>& bytes, uint32_t at, uint8_t ecn, uint8_t protocol,
+                       uint32_t source, uint32_t destination) {
+    uint8_t* ip = bytes.data() + at;
     ip[0] = 0x45;
-    wire::StoreBe16(ip + wire::kIpv4TotalLengthOffset, static_cast<uint16_t>(packet.size() - at));
+    ip[wire::kIpv4TosOffset] = ecn;
+    wire::StoreBe16(ip + wire::kIpv4TotalLengthOffset, static_cast<uint16_t>(bytes.size() - at));
+    wire::StoreChecksum(ip + wire::kIpv4ChecksumOffset, 0);
     ip[9] = protocol;
     wire::StoreBe32(ip + wire::kIpv4SourceOffset, source);
     wire::StoreBe32(ip + wire::kIpv4DestinationOffset, destination);
@@ -62,7 +67,7 @@ void XdpStrip::Test() {
   const strip_pair pair{InMemory(0xc0000201), InMemory(0xc0000202)};
   const uint32_t id = 7;
   wire::StoreBe16(packet.data() + 12, wire::kEtherTypeIpv4);
-  ipv4(wire::kEthernetHeader, wire::kProtocolEtherIp, 0xc0000201, 0xc0000202);
+  ipv4(packet, wire::kEthernetHeader, kCongested, wire::kProtocolEtherIp, 0xc0000201, 0xc0000202);
   wire::StoreBe16(packet.data() + wire::kOuterHeaders - wire::kEtherIpHeader, wire::kEtherIpFirstWord);
   // The own MAC is not known yet, so it is zeros: the packet is for it, and from another.
   packet[6] = 2;
@@ -70,12 +75,14 @@ void XdpStrip::Test() {
   inner[6] = 2;
   inner[11] = 9;
   wire::StoreBe16(inner + 12, wire::kEtherTypeIpv4);
-  ipv4(wire::kOuterHeaders + wire::kEthernetHeader, wire::kProtocolTcp, 0xc0000203, 0xc0000204);
+  ipv4(packet, wire::kOuterHeaders + wire::kEthernetHeader, kCapable, wire::kProtocolTcp, 0xc0000203,
+       0xc0000204);
 
   std::vector<uint8_t> expected(packet.begin() + wire::kOuterHeaders, packet.end());
   std::memcpy(expected.data(), inner + 6, 6);
   wire::StoreBe32(expected.data() + 6, marker_);
   wire::StoreBe16(expected.data() + 10, static_cast<uint16_t>(id));
+  ipv4(expected, wire::kEthernetHeader, kCongested, wire::kProtocolTcp, 0xc0000203, 0xc0000204);
 
   UpdateBpfMap(peers_map_, &pair, &id);
   const auto known = RunXdp(program_, packet);

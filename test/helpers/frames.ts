@@ -22,7 +22,13 @@ export const ECE = 0x40;
 export const CWR = 0x80;
 
 export function bytes(...parts: (Bytes | readonly number[])[]): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(parts.flatMap((part) => [...part]));
+  const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }
 
 export function be16(value: number): number[] {
