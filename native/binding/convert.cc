@@ -10,6 +10,7 @@ namespace {
 constexpr size_t kProxiedRecord = 12;
 constexpr size_t kNeighborRecord = 16;
 constexpr uint8_t kNeighborFailed = 2;
+constexpr size_t kFlowRecord = 28;
 
 uint16_t LoadLe16(const uint8_t* p) {
   return static_cast<uint16_t>(p[0] | p[1] << 8);
@@ -64,6 +65,14 @@ forward::TableContents ToTable(const Napi::Object& table) {
   contents.icmp_errors_per_second = ToNumber(table, "icmpErrorsPerSecond");
   contents.masquerade_first_port = static_cast<uint16_t>(ToNumber(table, "masqueradeFirstPort"));
   contents.masquerade_last_port = static_cast<uint16_t>(ToNumber(table, "masqueradeLastPort"));
+  contents.masquerade_flows = ToNumber(table, "masqueradeFlows");
+  const auto pool = ToBytes(table.Get("masqueradeAddresses"), "masqueradeAddresses");
+  if (pool.size() % 4 != 0 || pool.size() > forward::Bindings::kAddresses * 4) {
+    throw Napi::TypeError::New(table.Env(), "masqueradeAddresses has the wrong length");
+  }
+  for (size_t at = 0; at < pool.size(); at += 4) {
+    contents.masquerade_addresses.push_back(wire::LoadBe32(&pool[at]));
+  }
 
   if (const Napi::Value dscp = table.Get("dscp"); !dscp.IsUndefined()) {
     const uint32_t value = ToNumber(table, "dscp");
@@ -134,6 +143,62 @@ std::vector<forward::NeighborRecord> ToNeighbors(Napi::Value records) {
     neighbors.push_back(neighbor);
   }
   return neighbors;
+}
+
+Napi::Object FromFlows(Napi::Env env, const forward::Bindings::Page& page,
+                       const forward::ForwardingTable& table) {
+  std::vector<uint8_t> records;
+  records.reserve(page.rows.size() * kFlowRecord);
+  for (const auto& row : page.rows) {
+    const forward::Peer* peer = table.PeerById(row.far.peer_id);
+    if (peer == nullptr) continue;
+    records.resize(records.size() + kFlowRecord);
+    uint8_t* record = &records[records.size() - kFlowRecord];
+    record[0] = static_cast<uint8_t>(row.protocol);
+    record[1] = row.tcp_seen;
+    record[2] = static_cast<uint8_t>(forward::FlowStateOf(row.protocol, row.tcp_seen));
+    wire::StoreBe16(record + 4, table.PeerIndex(*peer));
+    wire::StoreBe16(record + 6, row.far.port);
+    wire::StoreBe32(record + 8, row.far.address);
+    wire::StoreBe32(record + 12, row.mapping.address);
+    wire::StoreBe32(record + 16, row.near.address);
+    wire::StoreBe16(record + 20, row.mapping.port);
+    wire::StoreBe16(record + 22, row.near.port);
+    wire::StoreBe32(record + 24, row.idle_seconds);
+  }
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("records", Napi::Buffer<uint8_t>::Copy(env, records.data(), records.size()));
+  result.Set("next", Napi::Number::New(env, page.next));
+  return result;
+}
+
+std::vector<forward::Bindings::Row> ToFlows(Napi::Value records, const forward::ForwardingTable& table) {
+  const auto bytes = ToBytes(records, "records");
+  if (bytes.size() % kFlowRecord != 0) {
+    throw Napi::TypeError::New(records.Env(), "records has the wrong length");
+  }
+  std::vector<forward::Bindings::Row> rows;
+  for (size_t at = 0; at < bytes.size(); at += kFlowRecord) {
+    const uint8_t* record = &bytes[at];
+    const uint16_t peer = wire::LoadBe16(record + 4);
+    if (peer >= table.peers().size() || record[0] >= static_cast<uint8_t>(forward::NatProtocol::count_)) {
+      continue;
+    }
+    rows.push_back({static_cast<forward::NatProtocol>(record[0]),
+                    {table.peers()[peer].id, wire::LoadBe32(record + 8), wire::LoadBe16(record + 6)},
+                    {wire::LoadBe32(record + 16), wire::LoadBe16(record + 22)},
+                    {wire::LoadBe32(record + 12), wire::LoadBe16(record + 20)},
+                    record[1],
+                    wire::LoadBe32(record + 24)});
+  }
+  return rows;
+}
+
+Napi::Object FromInUse(Napi::Env env, const forward::Bindings::InUse& in_use) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("bindings", Napi::Number::New(env, in_use.bindings));
+  object.Set("flows", Napi::Number::New(env, in_use.flows));
+  return object;
 }
 
 Napi::Buffer<uint8_t> FromAddress(Napi::Env env, uint32_t address) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "forward/bindings.h"
 #include "forward/forwarding_table.h"
 #include "forward/snapshot.h"
 #include "runtime/event_queue.h"
@@ -17,6 +18,13 @@ namespace vpc_conn::binding {
 std::span<const uint8_t> ToBytes(Napi::Value value, const char* name);
 forward::TableContents ToTable(const Napi::Object& table);
 std::vector<forward::NeighborRecord> ToNeighbors(Napi::Value records);
+
+// A page of flows: { records, next }, the records as native/addon.ts describes them; and back, without those
+// that cannot be right.
+Napi::Object FromFlows(Napi::Env env, const forward::Bindings::Page& page,
+                       const forward::ForwardingTable& table);
+std::vector<forward::Bindings::Row> ToFlows(Napi::Value records, const forward::ForwardingTable& table);
+Napi::Object FromInUse(Napi::Env env, const forward::Bindings::InUse& in_use);
 
 // NativeEvent[].
 Napi::Array FromEvents(Napi::Env env, const std::vector<runtime::Event>& events);

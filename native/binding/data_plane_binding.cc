@@ -30,27 +30,8 @@ void CallEvents(Napi::Env env, Napi::Function on_events, EventSource* source, vo
 
 using EventsFunction = Napi::TypedThreadSafeFunction<EventSource, void, CallEvents>;
 
-const char* NatProtocolName(forward::NatProtocol protocol) {
-  switch (protocol) {
-    case forward::NatProtocol::tcp:
-      return "tcp";
-    case forward::NatProtocol::udp:
-      return "udp";
-    default:
-      return "icmp";
-  }
-}
-
-const char* BindingStateName(forward::Bindings::State state) {
-  switch (state) {
-    case forward::Bindings::State::transitory:
-      return "transitory";
-    case forward::Bindings::State::established:
-      return "established";
-    default:
-      return "closing";
-  }
-}
+// Places of the flow table that one sweep, once a second, looks at: about a millisecond.
+constexpr uint32_t kPlacesOfSweep = 262'144;
 
 class DataPlane : public Napi::ObjectWrap<DataPlane> {
  public:
@@ -66,7 +47,8 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
          InstanceMethod<&DataPlane::ReadCounters>("readCounters"),
          InstanceMethod<&DataPlane::ReadPeerCounters>("readPeerCounters"),
          InstanceMethod<&DataPlane::SweepBindings>("sweepBindings"),
-         InstanceMethod<&DataPlane::ReadBindings>("readBindings"),
+         InstanceMethod<&DataPlane::ReadFlows>("readFlows"),
+         InstanceMethod<&DataPlane::RestoreFlows>("restoreFlows"),
          InstanceMethod<&DataPlane::UseKernelSegmentation>("useKernelSegmentation"),
          InstanceMethod<&DataPlane::Segmentation>("segmentation"),
          InstanceMethod<&DataPlane::StripCounts>("stripCounts"), InstanceMethod<&DataPlane::Close>("close")});
@@ -195,29 +177,30 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
   }
 
   Napi::Value SweepBindings(const Napi::CallbackInfo& info) {
-    const size_t in_use = Open(info).shared().bindings.Sweep(runtime::MonotonicSeconds());
-    return Napi::Number::New(info.Env(), static_cast<double>(in_use));
+    auto& bindings = Open(info).shared().bindings;
+    return FromInUse(info.Env(), bindings.Sweep(runtime::MonotonicSeconds(), kPlacesOfSweep));
   }
 
-  Napi::Value ReadBindings(const Napi::CallbackInfo& info) {
-    const Napi::Env env = info.Env();
-    auto& open = Open(info);
-    Napi::Array list = Napi::Array::New(env);
-    uint32_t count = 0;
-    for (const auto& row : open.shared().bindings.Rows(runtime::MonotonicSeconds())) {
-      const auto peer = open.PeerIndexOf(row.far.peer_id);
-      if (!peer) continue;
-      Napi::Object object = Napi::Object::New(env);
-      object.Set("protocol", NatProtocolName(row.protocol));
-      object.Set("peer", Napi::Number::New(env, *peer));
-      object.Set("farAddress", FromAddress(env, row.far.address));
-      object.Set("farPort", Napi::Number::New(env, row.far.port));
-      object.Set("port", Napi::Number::New(env, row.port));
-      object.Set("state", BindingStateName(row.state));
-      object.Set("idleSeconds", Napi::Number::New(env, row.idle_seconds));
-      list.Set(count++, object);
-    }
-    return list;
+  Napi::Value ReadFlows(const Napi::CallbackInfo& info) {
+    return Guarded(info.Env(), [&]() -> Napi::Value {
+      auto& open = Open(info);
+      if (open.table() == nullptr) throw std::logic_error("no table published");
+      const auto page = open.shared().bindings.Rows(
+          info[0].ToNumber().Uint32Value(), info[1].ToNumber().Uint32Value(), runtime::MonotonicSeconds());
+      return FromFlows(info.Env(), page, *open.table());
+    });
+  }
+
+  Napi::Value RestoreFlows(const Napi::CallbackInfo& info) {
+    return Guarded(info.Env(), [&]() -> Napi::Value {
+      auto& open = Open(info);
+      if (open.table() == nullptr) throw std::logic_error("no table published");
+      uint32_t restored = 0;
+      for (const auto& row : ToFlows(info[0], *open.table())) {
+        if (open.shared().bindings.Restore(row, runtime::MonotonicSeconds())) restored++;
+      }
+      return Napi::Number::New(info.Env(), restored);
+    });
   }
 
   void UseKernelSegmentation(const Napi::CallbackInfo& info) {

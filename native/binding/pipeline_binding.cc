@@ -34,6 +34,8 @@ class Pipeline : public Napi::ObjectWrap<Pipeline> {
                         InstanceMethod<&Pipeline::Encap>("encap"), InstanceMethod<&Pipeline::Decap>("decap"),
                         InstanceMethod<&Pipeline::SetTime>("setTime"),
                         InstanceMethod<&Pipeline::SweepBindings>("sweepBindings"),
+                        InstanceMethod<&Pipeline::ReadFlows>("readFlows"),
+                        InstanceMethod<&Pipeline::RestoreFlows>("restoreFlows"),
                         InstanceMethod<&Pipeline::ReadCounters>("readCounters")});
   }
 
@@ -96,7 +98,27 @@ class Pipeline : public Napi::ObjectWrap<Pipeline> {
   }
 
   Napi::Value SweepBindings(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), static_cast<double>(pipeline_->shared().bindings.Sweep(now_)));
+    return FromInUse(info.Env(), pipeline_->shared().bindings.Sweep(now_));
+  }
+
+  Napi::Value ReadFlows(const Napi::CallbackInfo& info) {
+    return Guarded(info.Env(), [&]() -> Napi::Value {
+      if (pipeline_->table() == nullptr) throw std::logic_error("no table published");
+      const auto page = pipeline_->shared().bindings.Rows(info[0].ToNumber().Uint32Value(),
+                                                          info[1].ToNumber().Uint32Value(), now_);
+      return FromFlows(info.Env(), page, *pipeline_->table());
+    });
+  }
+
+  Napi::Value RestoreFlows(const Napi::CallbackInfo& info) {
+    return Guarded(info.Env(), [&]() -> Napi::Value {
+      if (pipeline_->table() == nullptr) throw std::logic_error("no table published");
+      uint32_t restored = 0;
+      for (const auto& row : ToFlows(info[0], *pipeline_->table())) {
+        if (pipeline_->shared().bindings.Restore(row, now_)) restored++;
+      }
+      return Napi::Number::New(info.Env(), restored);
+    });
   }
 
   void ReadCounters(const Napi::CallbackInfo& info) {

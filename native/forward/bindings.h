@@ -1,8 +1,10 @@
-// Masquerade bindings (RFC 4787 terms): a far host's (address, port) <-> a port of the gateway's overlay
-// address, per protocol; endpoint-independent mapping. ICMP query ids count as ports (RFC 5508 3.1).
+// Masquerade as a NAT (RFC 4787, 5382, 5508): endpoint-independent mapping and filtering. See nat.h for what
+// bindings and flows are, docs/masquerade.md for the behaviour.
 //
-// Decap workers create bindings (one mutex, once per binding); lookups in both directions take no lock.
-// Every method may be called on any thread.
+// Lookups in both directions take no lock and touch two cache lines (binding, flow), however many flows there
+// are. Flows are made by what far hosts send, under one mutex; nothing that a local host sends makes any.
+// Every method may be called on any thread, but for Configure (JS thread, before the table that needs it is
+// published).
 #pragma once
 
 #include <array>
@@ -13,96 +15,158 @@
 #include <optional>
 #include <vector>
 
-namespace vpc_conn::forward {
+#include "forward/far_hosts.h"
+#include "forward/nat.h"
+#include "forward/port_block.h"
+#include "forward/shared_index.h"
 
-enum class NatProtocol : uint8_t { tcp, udp, icmp, count_ };
+namespace vpc_conn::forward {
 
 class Bindings {
  public:
-  struct FarEndpoint {
-    uint16_t peer_id;
-    uint32_t address;
-    uint16_t port;
+  static constexpr uint32_t kAddresses = 16;
+  static constexpr uint32_t kMostFlows = 4'194'304;
+
+  struct Limits {
+    uint16_t first_port = 0;
+    uint16_t last_port = 0;  // 0: nothing is masqueraded
+    std::vector<uint32_t> addresses;
+    uint32_t flows = 0;  // as of the first call
   };
-  enum class State : uint8_t { transitory, established, closing };
 
   Bindings();
+  // Known seeds, for tests and benchmarks.
+  explicit Bindings(std::array<uint64_t, 2> seed);
 
-  // The range of ports that may be given out; bindings outside it are dropped. JS thread.
-  void SetRange(uint16_t first_port, uint16_t last_port);
+  // What may be given out. Bindings outside it end, all others stay as they are (RFC 4787 REQ-11). Throws
+  // std::bad_alloc.
+  void Configure(const Limits& limits);
 
-  // Far -> here: the port that stands for `far`, made if need be. nullopt: none is free.
-  std::optional<uint16_t> PortOf(NatProtocol protocol, const FarEndpoint& far, uint32_t now);
-  // The same, but never makes one (ICMP errors).
-  std::optional<uint16_t> FindPort(NatProtocol protocol, const FarEndpoint& far) const;
-  // Here -> far: who has `port`.
-  std::optional<FarEndpoint> FarOf(NatProtocol protocol, uint16_t port) const;
+  enum class Outcome : uint8_t { mapped, bindings_full, flows_full };
+  struct Opened {
+    Outcome outcome;
+    Mapping mapping;
+  };
+  // Far -> near: what stands for `far`; binding and flow are made if need be, and marked used. `tcp_flags`:
+  // of a TCP segment, else 0.
+  Opened FromFar(NatProtocol protocol, const FarEndpoint& far, const NearEndpoint& near, uint8_t tcp_flags,
+                 uint32_t now);
+  // The same for what makes and refreshes nothing: ICMP errors (RFC 5508 REQ-6), fragments without ports.
+  std::optional<Mapping> MappingOf(NatProtocol protocol, const FarEndpoint& far) const;
 
-  // Marks use and follows TCP (RFC 5382 REQ-5). `from_far`: direction of the segment.
-  void Touch(NatProtocol protocol, uint16_t port, uint32_t now);
-  void TouchTcp(uint16_t port, uint8_t tcp_flags, bool from_far, uint32_t now);
+  // Near -> far: who has that port. Whoever sends there reaches it (RFC 4787 REQ-8).
+  std::optional<FarEndpoint> FarOf(NatProtocol protocol, const Mapping& mapping) const;
+  // Marks the flow used, if there is one.
+  void FromNear(NatProtocol protocol, const Mapping& mapping, const NearEndpoint& near, uint8_t tcp_flags,
+                uint32_t now);
 
-  // Frees what was idle for too long; returns how many are in use. Call once a second.
-  size_t Sweep(uint32_t now);
+  struct InUse {
+    uint32_t bindings;
+    uint32_t flows;
+  };
+  // Frees what was idle for too long, at most so many places of the table in this call; the next goes on
+  // where this one ended.
+  InUse Sweep(uint32_t now, uint32_t places = ~uint32_t{0});
   // Frees all bindings of a peer that is gone.
   void DropPeer(uint16_t peer_id);
 
   struct Row {
     NatProtocol protocol;
     FarEndpoint far;
-    uint16_t port;
-    State state;
+    NearEndpoint near;
+    Mapping mapping;
+    uint8_t tcp_seen;
     uint32_t idle_seconds;
   };
-  std::vector<Row> Rows(uint32_t now) const;
+  struct Page {
+    std::vector<Row> rows;
+    uint32_t next;  // where to go on; 0: that was all
+  };
+  // The flows from place `from` (0: the first) on, at most `most` of them. Bounded work: a page may be short,
+  // even empty, and not be the last. Flows that come and go between two pages may be missed, none comes
+  // twice.
+  Page Rows(uint32_t from, uint32_t most, uint32_t now) const;
 
-  // RFC 4787 REQ-5, RFC 5382 REQ-5, RFC 5508 REQ-1: seconds.
-  static constexpr uint32_t kUdpTimeout = 300;
-  static constexpr uint32_t kIcmpTimeout = 60;
-  static constexpr uint32_t kTcpEstablishedTimeout = 7440;
-  static constexpr uint32_t kTcpTransitoryTimeout = 240;
+  // Takes up a flow that Rows of an earlier process has told. False, and nothing changes: it is outside the
+  // limits, contradicts another one, or has been idle for too long.
+  bool Restore(const Row& row, uint32_t now);
 
  private:
-  static constexpr uint32_t kPorts = 65536;
-  static constexpr uint32_t kIndexSize = 131072;  // per protocol; at most half full by construction
-  static constexpr uint64_t kFree = ~uint64_t{0};
+  static constexpr size_t kProtocols = static_cast<size_t>(NatProtocol::count_);
+  static constexpr uint32_t kNone = SharedIndex::kNone;
+  // How much one eviction may look at.
+  static constexpr uint32_t kLookAtFlows = 256;
+  static constexpr uint32_t kLookAtPorts = 128;
+  static constexpr uint32_t kLookAtFlowsOfPort = 8;
 
-  // One word names the far endpoint, so that a reader never sees half a binding.
-  static uint64_t Pack(const FarEndpoint& far) {
-    return (uint64_t{far.peer_id} << 48) | (uint64_t{far.address} << 16) | far.port;
-  }
-  static FarEndpoint Unpack(uint64_t word) {
-    return {static_cast<uint16_t>(word >> 48), static_cast<uint32_t>(word >> 16),
-            static_cast<uint16_t>(word)};
-  }
-
-  struct Slot {
-    std::atomic<uint64_t> far{kFree};
-    std::atomic<uint32_t> used{0};
-    std::atomic<uint8_t> tcp{0};  // kSynFar.. bits
+  using Blocks = std::array<PortBlock, kProtocols>;
+  struct Links {
+    uint32_t next, previous;  // flows of one binding
   };
-  struct Protocol {
-    std::unique_ptr<Slot[]> slots;                   // by port
-    std::unique_ptr<std::atomic<uint32_t>[]> index;  // hash of far -> port + 1; 0 = end of probe
-    uint32_t in_use = 0;                             // under mutex_
-    uint32_t index_used = 0;                         // cells that are not 0; under mutex_
-    uint32_t next_port = 0;                          // under mutex_
+  struct Tables {
+    Tables(uint32_t flows, std::array<uint64_t, 2> seed);
+    SharedIndex far;    // key: far endpoint, owner: protocol, value: binding
+    SharedIndex flows;  // key: near endpoint, owner: binding, value: second of last use, state: tcp_seen
+    ZeroedArray<Links> links;
   };
+  // A binding's number says where it is: protocol, place in the pool, port.
+  static uint32_t NumberOf(NatProtocol protocol, uint32_t pool_index, uint16_t port) {
+    return static_cast<uint32_t>(protocol) << 24 | pool_index << 16 | port;
+  }
+  static NatProtocol ProtocolOf(uint32_t binding) { return static_cast<NatProtocol>(binding >> 24); }
+  static uint16_t PortOf(uint32_t binding) { return static_cast<uint16_t>(binding); }
 
-  static uint32_t TimeoutOf(NatProtocol protocol, const Slot& slot);
-  static State StateOf(NatProtocol protocol, const Slot& slot);
-  void Claim(Protocol& table, uint16_t port, uint64_t far, uint32_t now);
-  void Free(Protocol& table, uint32_t port);
-  void RebuildIndex(Protocol& table);
-  std::optional<uint16_t> Choose(NatProtocol protocol, uint16_t wanted, uint32_t now);
+  Mapping MappingAt(uint32_t binding) const {
+    return {addresses_[binding >> 16 & 0xff].load(std::memory_order_relaxed), PortOf(binding)};
+  }
+  // kNone: not in the pool. Any thread.
+  uint32_t PoolIndexOf(uint32_t address) const;
+  PortBlock& BlockOf(uint32_t binding) const {
+    return (*blocks_[binding >> 16 & 0xff])[static_cast<size_t>(ProtocolOf(binding))];
+  }
+  PortBlock::Slot& SlotOf(uint32_t binding) const { return BlockOf(binding)[PortOf(binding)]; }
+  FarEndpoint FarAt(uint32_t binding) const;
 
-  Protocol& at(NatProtocol protocol) { return protocols_[static_cast<size_t>(protocol)]; }
-  const Protocol& at(NatProtocol protocol) const { return protocols_[static_cast<size_t>(protocol)]; }
+  void Touch(uint32_t flow, NatProtocol protocol, uint8_t tcp_flags, bool from_far, uint32_t now);
 
-  std::array<Protocol, static_cast<size_t>(NatProtocol::count_)> protocols_;
+  // All of these under mutex_.
+  Opened Open(NatProtocol protocol, const FarEndpoint& far, const NearEndpoint& near, uint8_t tcp_flags,
+              uint32_t now);
+  uint32_t ChooseBinding(NatProtocol protocol, const FarEndpoint& far) const;
+  void AddBinding(uint32_t binding, const FarEndpoint& far);
+  void AddFlow(uint32_t binding, const NearEndpoint& near, uint8_t seen, uint32_t used);
+  void EraseFlow(uint32_t flow);  // its binding, too, with the last one
+  void EraseBinding(uint32_t binding);
+  void EraseOutside(uint32_t pool_index, uint32_t first_port, uint32_t last_port);
+  uint32_t BindingsInUse(NatProtocol protocol) const;
+  bool AdmitFlow(uint32_t binding, const FarEndpoint& far, uint32_t now);
+  bool AdmitBinding(NatProtocol protocol, const FarEndpoint& far, uint32_t now);
+  struct Age {
+    uint8_t rank = 0;  // 0: may not go; higher goes first
+    uint32_t idle = 0;
+    bool operator<(const Age& other) const {
+      return rank != other.rank ? rank < other.rank : idle < other.idle;
+    }
+  };
+  Age AgeOfFlow(uint32_t flow, uint32_t now) const;
+  Age AgeOfBinding(uint32_t binding, uint32_t now) const;
+
+  const std::array<uint64_t, 2> seed_;
+  // Written by Configure, read by all: an address is stored after its blocks, which stay for good.
+  std::array<std::atomic<uint32_t>, kAddresses> addresses_{};
+  std::array<std::unique_ptr<Blocks>, kAddresses> blocks_;
+  std::unique_ptr<Tables> tables_;
+
   mutable std::mutex mutex_;
-  uint32_t first_port_ = 0;  // under mutex_
-  uint32_t last_port_ = 0;
+  uint16_t first_port_ = 0;
+  uint16_t last_port_ = 0;
+  std::vector<uint32_t> pool_;  // indexes into addresses_, in the order of the settings
+  uint32_t flow_limit_ = 0;
+  uint32_t bindings_ = 0;
+  FarHosts hosts_;
+  uint32_t sweep_at_ = 0;
+  uint32_t look_at_flow_ = 0;
+  std::array<uint32_t, kProtocols> look_at_port_{};
 };
 
 }  // namespace vpc_conn::forward

@@ -57,12 +57,13 @@ std::optional<DropReason> TranslateIcmpError(const Packet& packet, const Peer& p
   translation.protocol = quote.packet.protocol == wire::kProtocolTcp   ? NatProtocol::tcp
                          : quote.packet.protocol == wire::kProtocolUdp ? NatProtocol::udp
                                                                        : NatProtocol::icmp;
-  translation.port = context.shared.bindings.FindPort(
+  const auto mapping = context.shared.bindings.MappingOf(
       translation.protocol, {peer.id, quoted, QuotedPort(quote, Side::destination)});
-  if (!translation.port) return DropReason::icmp_quote_unknown;
-  translation.source = table.contents().overlay_address;
+  if (!mapping) return DropReason::icmp_quote_unknown;
+  translation.port = mapping->port;
+  translation.source = mapping->address;
   translation.quoted = true;
-  translation.quoted_destination = table.contents().overlay_address;
+  translation.quoted_destination = mapping->address;
   return std::nullopt;
 }
 
@@ -73,9 +74,13 @@ std::optional<DropReason> Masquerade(const Packet& packet, const Peer& peer, Con
     return std::nullopt;
   }
   uint16_t port = 0;
+  uint16_t near_port = 0;
+  uint8_t tcp_flags = 0;
   if (packet.protocol == wire::kProtocolTcp || packet.protocol == wire::kProtocolUdp) {
     translation.protocol = packet.protocol == wire::kProtocolTcp ? NatProtocol::tcp : NatProtocol::udp;
     port = wire::LoadBe16(packet.l4 + wire::kSourcePortOffset);
+    near_port = wire::LoadBe16(packet.l4 + wire::kDestinationPortOffset);
+    if (packet.protocol == wire::kProtocolTcp) tcp_flags = packet.l4[wire::kTcpFlagsOffset];
   } else if (packet.protocol == wire::kProtocolIcmp && wire::IcmpIsQuery(packet.l4[0])) {
     translation.protocol = NatProtocol::icmp;
     port = wire::LoadBe16(packet.l4 + wire::kIcmpIdOffset);
@@ -84,16 +89,13 @@ std::optional<DropReason> Masquerade(const Packet& packet, const Peer& peer, Con
   } else {
     return DropReason::unsupported_protocol;
   }
-  Bindings& bindings = context.shared.bindings;
-  translation.port =
-      bindings.PortOf(translation.protocol, {peer.id, packet.source, port}, context.now_seconds);
-  if (!translation.port) return DropReason::bindings_full;
-  if (translation.protocol == NatProtocol::tcp) {
-    bindings.TouchTcp(*translation.port, packet.l4[wire::kTcpFlagsOffset], true, context.now_seconds);
-  } else {
-    bindings.Touch(translation.protocol, *translation.port, context.now_seconds);
-  }
-  translation.source = context.table().contents().overlay_address;
+  const auto [outcome, mapping] =
+      context.shared.bindings.FromFar(translation.protocol, {peer.id, packet.source, port},
+                                      {packet.destination, near_port}, tcp_flags, context.now_seconds);
+  if (outcome == Bindings::Outcome::flows_full) return DropReason::flows_full;
+  if (outcome == Bindings::Outcome::bindings_full) return DropReason::bindings_full;
+  translation.port = mapping.port;
+  translation.source = mapping.address;
   return std::nullopt;
 }
 
@@ -164,7 +166,9 @@ std::optional<DropReason> CheckAddresses(const Packet& packet, const ForwardingT
   if (table.IsReserved(packet.destination) || (table.IsReserved(packet.source) && !IsIcmpError(packet))) {
     return DropReason::reserved_address;
   }
-  if (packet.destination == table.contents().overlay_address) return DropReason::to_gateway;
+  if (packet.destination == table.contents().overlay_address || table.IsPoolAddress(packet.destination)) {
+    return DropReason::to_gateway;
+  }
   // A proxied address is no local host: it would come straight back (RFC 3378 section 4).
   if (table.IsProxied(packet.destination)) return DropReason::looped;
   if (packet.protocol == wire::kProtocolEtherIp && table.IsTunnelAddress(packet.destination)) {

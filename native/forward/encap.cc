@@ -19,7 +19,8 @@ struct Route {
   bool masqueraded = false;
   bool later_fragment = false;              // with masqueraded: the table of fragments knows the rest
   NatProtocol protocol = NatProtocol::tcp;  // with masqueraded
-  uint16_t gateway_port = 0;                // the masquerade port it came to
+  Mapping mapping{};                        // what it came to
+  NearEndpoint near{};
   uint16_t far_port = 0;
   bool quoted = false;  // an ICMP error: the quote's source changes along
   uint32_t quoted_source = 0;
@@ -32,7 +33,9 @@ std::optional<DropReason> CheckSource(const Packet& packet, const ForwardingTabl
   // puts its own address in the place of such a source.
   if (table.IsReserved(source) && !IsIcmpError(packet)) return DropReason::reserved_address;
   // Only the gateway itself may send from these: carrying such a packet would loop (RFC 3378 section 4).
-  if (source == table.contents().overlay_address || table.IsProxied(source)) return DropReason::looped;
+  if (source == table.contents().overlay_address || table.IsProxied(source) || table.IsPoolAddress(source)) {
+    return DropReason::looped;
+  }
   return std::nullopt;
 }
 
@@ -59,10 +62,12 @@ std::optional<DropReason> RouteProxied(const Packet& packet, const ForwardingTab
   return std::nullopt;
 }
 
-// A packet for the overlay address: the kernel's, unless it is for a masquerade port.
+// A packet for a masquerade address. What is for no masquerade port of the overlay address is the kernel's.
 std::optional<DropReason> RouteMasqueraded(const Packet& packet, Context& context, Route& route) {
   const ForwardingTable& table = context.table();
-  if (!table.masquerades()) return DropReason::to_gateway;
+  const bool own = packet.destination == table.contents().overlay_address;
+  if (own && !table.masquerades_overlay_address()) return DropReason::to_gateway;
+  const DropReason not_masqueraded = own ? DropReason::to_gateway : DropReason::no_binding;
   if (!packet.HasL4Header()) {
     route.masqueraded = true;
     route.later_fragment = true;
@@ -70,15 +75,17 @@ std::optional<DropReason> RouteMasqueraded(const Packet& packet, Context& contex
   }
   NatProtocol protocol = NatProtocol::tcp;
   uint16_t port = 0;
+  uint16_t near_port = 0;
   if (packet.protocol == wire::kProtocolTcp || packet.protocol == wire::kProtocolUdp) {
     protocol = packet.protocol == wire::kProtocolTcp ? NatProtocol::tcp : NatProtocol::udp;
     port = wire::LoadBe16(packet.l4 + wire::kDestinationPortOffset);
+    near_port = wire::LoadBe16(packet.l4 + wire::kSourcePortOffset);
   } else if (packet.protocol == wire::kProtocolIcmp && wire::IcmpIsQueryReply(packet.l4[0])) {
     protocol = NatProtocol::icmp;
     port = wire::LoadBe16(packet.l4 + wire::kIcmpIdOffset);
   } else if (IsIcmpError(packet)) {
     Quote quote;
-    if (CheckQuotedSource(packet)) return DropReason::to_gateway;
+    if (CheckQuotedSource(packet)) return not_masqueraded;
     if (packet.IsFragment()) return DropReason::fragment_without_ports;
     if (const auto reason = ParseQuote(packet, quote)) return reason;
     if (!quote.has_ports) return DropReason::icmp_quote_unknown;
@@ -88,17 +95,18 @@ std::optional<DropReason> RouteMasqueraded(const Packet& packet, Context& contex
     port = QuotedPort(quote, Side::source);
     route.quoted = true;
   } else {
-    return DropReason::to_gateway;
+    return not_masqueraded;
   }
-  if (!table.InMasqueradeRange(port)) return DropReason::to_gateway;
-  const auto far = context.shared.bindings.FarOf(protocol, port);
+  if (!table.InMasqueradeRange(port)) return not_masqueraded;
+  route.mapping = {packet.destination, port};
+  route.near = {packet.source, near_port};
+  const auto far = context.shared.bindings.FarOf(protocol, route.mapping);
   const Peer* peer = far ? table.PeerById(far->peer_id) : nullptr;
   if (peer == nullptr) return DropReason::no_binding;
   route.peer = table.PeerIndex(*peer);
   route.far_host = far->address;
   route.masqueraded = true;
   route.protocol = protocol;
-  route.gateway_port = port;
   route.far_port = far->port;
   route.quoted_source = far->address;
   return std::nullopt;
@@ -125,14 +133,10 @@ std::optional<Verdict> FollowFragments(const Packet& packet, const ReceivedFrame
 }
 
 // RFC 5508 REQ-6: an error about a query neither refreshes nor ends a mapping.
-void TouchBinding(const Packet& packet, const Route& route, Context& context) {
+void TouchFlow(const Packet& packet, const Route& route, Context& context) {
   if (!route.masqueraded || route.quoted || route.later_fragment) return;
-  Bindings& bindings = context.shared.bindings;
-  if (route.protocol == NatProtocol::tcp) {
-    bindings.TouchTcp(route.gateway_port, packet.l4[wire::kTcpFlagsOffset], false, context.now_seconds);
-  } else {
-    bindings.Touch(route.protocol, route.gateway_port, context.now_seconds);
-  }
+  const uint8_t flags = route.protocol == NatProtocol::tcp ? packet.l4[wire::kTcpFlagsOffset] : uint8_t{0};
+  context.shared.bindings.FromNear(route.protocol, route.mapping, route.near, flags, context.now_seconds);
 }
 
 std::optional<DropReason> Rewrite(Packet& packet, const Route& route, bool super_frame) {
@@ -248,6 +252,8 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
     return Verdict::Drop(DropReason::reserved_address);
   } else if (const auto far = table.FarHostOf(packet.destination)) {
     if (const auto reason = RouteProxied(packet, *far, route)) return Verdict::Drop(*reason);
+  } else if (table.IsPoolAddress(packet.destination)) {
+    if (const auto reason = RouteMasqueraded(packet, context, route)) return Verdict::Drop(*reason);
   } else {
     return Verdict::Drop(DropReason::not_proxied);
   }
@@ -307,7 +313,7 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
       return Verdict::Drop(DropReason::malformed_l4);
     }
   }
-  TouchBinding(packet, route, context);
+  TouchFlow(packet, route, context);
   if (const auto reason = Rewrite(packet, route, super_frame)) return Verdict::Drop(*reason);
   if (inner_mac.known) wire::StoreMac(ethernet, inner_mac.mac);
 

@@ -32,6 +32,15 @@ ForwardingTable::ForwardingTable(TableContents contents) : contents_(std::move(c
     masquerades_ = masquerades_ || peer.masquerade_unlisted;
   }
 
+  for (const uint32_t address : c.masquerade_addresses) {
+    if (address == c.overlay_address) {
+      overlay_in_pool_ = true;
+    } else {
+      pool_.push_back(address);
+    }
+  }
+  has_pool_ = masquerades_ && !pool_.empty();
+
   reserved_.Reserve(c.reserved.size());
   for (uint32_t address : c.reserved) reserved_.Put(address, 1);
 }

@@ -2,6 +2,7 @@
 // Addresses are host-order integers.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -47,6 +48,8 @@ struct TableContents {
   uint16_t masquerade_first_port = 0;
   uint16_t masquerade_last_port = 0;
   uint32_t icmp_errors_per_second = 0;  // that one worker sends at most
+  std::vector<uint32_t> masquerade_addresses;  // the overlay address may be one
+  uint32_t masquerade_flows = 0;
 };
 
 class ForwardingTable {
@@ -76,6 +79,12 @@ class ForwardingTable {
   bool IsTunnelAddress(uint32_t address) const { return tunnel_addresses_.Find(address) != nullptr; }
 
   bool masquerades() const { return masquerades_; }
+  // An address other than the overlay's that far hosts are masqueraded behind.
+  bool IsPoolAddress(uint32_t address) const {
+    return has_pool_ && std::find(pool_.begin(), pool_.end(), address) != pool_.end();
+  }
+  // Whether packets for the overlay address itself may be for a masqueraded host.
+  bool masquerades_overlay_address() const { return masquerades_ && overlay_in_pool_; }
   bool InMasqueradeRange(uint16_t port) const {
     return port >= contents_.masquerade_first_port && port <= contents_.masquerade_last_port;
   }
@@ -100,7 +109,10 @@ class ForwardingTable {
   FlatMap<uint16_t> peer_by_id_;
   FlatMap<uint8_t> reserved_;
   FlatMap<uint8_t> tunnel_addresses_;
+  std::vector<uint32_t> pool_;  // without the overlay address
   bool masquerades_ = false;
+  bool has_pool_ = false;
+  bool overlay_in_pool_ = false;
 };
 
 }  // namespace vpc_conn::forward

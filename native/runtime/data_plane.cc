@@ -37,7 +37,8 @@ uint64_t DataPlane::PublishTable(forward::TableContents contents) {
   if (!gone) {
     throw std::length_error("more than " + std::to_string(forward::kMaxPeers) + " peers");
   }
-  shared_.bindings.SetRange(contents.masquerade_first_port, contents.masquerade_last_port);
+  shared_.bindings.Configure({contents.masquerade_first_port, contents.masquerade_last_port,
+                              contents.masquerade_addresses, contents.masquerade_flows});
   for (const uint16_t id : *gone) shared_.bindings.DropPeer(id);
   table_ = std::make_shared<const forward::ForwardingTable>(std::move(contents));
   // Tunnel scopes count peers by their place in the table, which may have changed.
@@ -64,7 +65,7 @@ uint64_t DataPlane::PublishSnapshot() {
 
 std::vector<sock_filter> DataPlane::OverlayFilter() const {
   const forward::TableContents& contents = table_->contents();
-  return io::OverlayFilter({contents.overlay_address, table_->masquerades(), contents.masquerade_first_port,
+  return io::OverlayFilter({contents.overlay_address, table_->masquerades_overlay_address(), contents.masquerade_first_port,
                             contents.masquerade_last_port});
 }
 
@@ -188,12 +189,6 @@ void DataPlane::ReadPeerCounters(std::span<uint64_t> into) const {
     for (const auto& worker : workers_) add(worker->counters(), peer, row);
     add(slow_path_, peer, row);
   }
-}
-
-std::optional<uint16_t> DataPlane::PeerIndexOf(uint16_t peer_id) const {
-  const forward::Peer* peer = table_ ? table_->PeerById(peer_id) : nullptr;
-  if (peer == nullptr) return std::nullopt;
-  return table_->PeerIndex(*peer);
 }
 
 std::optional<io::XdpStrip::Counts> DataPlane::strip_counts() const {

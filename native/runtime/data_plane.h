@@ -66,8 +66,8 @@ class DataPlane {
   // One row of forward::kPeerCounters per peer of the newest table.
   void ReadPeerCounters(std::span<uint64_t> into) const;
   size_t peer_count() const { return table_ ? table_->peers().size() : 0; }
-  // Index in the newest table; nullopt: gone.
-  std::optional<uint16_t> PeerIndexOf(uint16_t peer_id) const;
+  // The newest one; nullptr: none was published.
+  const forward::ForwardingTable* table() const { return table_.get(); }
 
   forward::SharedState& shared() { return shared_; }
 

@@ -19,7 +19,8 @@ MemoryPipeline::MemoryPipeline()
 uint64_t MemoryPipeline::PublishTable(forward::TableContents contents) {
   const auto gone = peer_ids_.Assign(contents.peers);
   if (!gone) throw std::length_error("too many peers");
-  shared_.bindings.SetRange(contents.masquerade_first_port, contents.masquerade_last_port);
+  shared_.bindings.Configure({contents.masquerade_first_port, contents.masquerade_last_port,
+                              contents.masquerade_addresses, contents.masquerade_flows});
   for (const uint16_t id : *gone) shared_.bindings.DropPeer(id);
   table_ = std::make_shared<const forward::ForwardingTable>(std::move(contents));
   Rebuild();

@@ -38,6 +38,7 @@ class MemoryPipeline : private forward::Flusher, private forward::ReplySender {
   void SetTime(uint32_t seconds) { now_seconds_ = seconds; }
   const forward::CounterBlock& counters() const { return counters_; }
   forward::SharedState& shared() { return shared_; }
+  const forward::ForwardingTable* table() const { return table_.get(); }
 
  private:
   void Flush(forward::OutBatch& batch) override;

@@ -45,7 +45,7 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
       status: () => gateway.status(),
       stats: () => gateway.stats(),
       neighbors: () => gateway.neighbors(),
-      flows: () => gateway.flows(),
+      flows: (request) => gateway.flows(request),
       reload,
       stop: async () => {
         logger.info('stopping: asked to by "vpc-conn stop"');

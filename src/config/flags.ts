@@ -102,7 +102,11 @@ export function settingsFromFlags(
       spin: DEFAULTS.spin,
       icmpErrors: DEFAULTS.icmp,
     },
-    masquerade: parsePortRange(DEFAULTS.masqueradePorts),
+    masquerade: {
+      ...parsePortRange(DEFAULTS.masqueradePorts),
+      addresses: [],
+      flows: DEFAULTS.masqueradeFlows,
+    },
     control: { socket: defaultSocket(name) },
     log: { level: DEFAULTS.logLevel, format: DEFAULTS.logFormat },
   };

@@ -113,7 +113,13 @@ class Reader {
         spin: file.dataplane?.spin ?? DEFAULTS.spin,
         icmpErrors: file.dataplane?.icmp ?? DEFAULTS.icmp,
       },
-      masquerade: parsePortRange(file.masquerade?.ports ?? DEFAULTS.masqueradePorts),
+      masquerade: {
+        ...parsePortRange(file.masquerade?.ports ?? DEFAULTS.masqueradePorts),
+        addresses: (file.masquerade?.addresses ?? []).map((address, index) =>
+          this.#address(['masquerade', 'addresses', index], address),
+        ),
+        flows: file.masquerade?.flows ?? DEFAULTS.masqueradeFlows,
+      },
       ...(file.compat?.reversed && { compat: { reversed: true } }),
       control: { socket: file.control?.socket ?? defaultSocket(name) },
       log: { level: file.log?.level ?? DEFAULTS.logLevel, format: file.log?.format ?? DEFAULTS.logFormat },

@@ -9,7 +9,7 @@ import {
   networkOf,
   type Prefix,
 } from '../net/address.js';
-import { type Finding, findingAt } from './finding.js';
+import { type Finding, findingAt, originOf } from './finding.js';
 import type { Settings } from './settings.js';
 import { type ProxiedAt, proxiedOf } from './validate.js';
 
@@ -57,6 +57,7 @@ export function validateAgainstMachine(settings: Settings, machine: MachineFacts
         findings.push(...checkProxied(settings, at, overlay, underlay));
     }
   }
+  if (overlay !== undefined) findings.push(...checkPool(settings, machine, overlay));
   findings.push(...checkPeers(settings, machine), ...checkPorts(settings, machine));
   return [
     ...findings.filter((finding) => finding.severity === 'error'),
@@ -133,9 +134,10 @@ function checkProxied(
   const own = [overlay, underlay].find((side) => side !== undefined && contains(entry, side.address));
   if (own !== undefined) {
     const single = entry.prefixLength === 32;
+    const where = ownPlace(settings, own === overlay ? 'overlay' : 'underlay', own);
     const text = single
-      ? `${entry.address} is this gateway's own address on ${own.link.name}. Proxy another address, one that only stands for the far host.`
-      : `${formatPrefix(entry)} holds this gateway's own address ${own.address} (${own.link.name}). Proxy a prefix without it, or list single addresses.`;
+      ? `${entry.address} is this gateway's own address (${where}). Proxy another address, one that only stands for the far host.`
+      : `${formatPrefix(entry)} holds this gateway's own address ${own.address} (${where}). Proxy a prefix without it, or list single addresses.`;
     return [findingAt(settings, key, 'proxied-own-address', text)];
   }
   const subnet = overlay.addresses.find(
@@ -158,6 +160,37 @@ function checkProxied(
   }
   const text = `${what}: these will not be proxied. Where a far host has one, map another address to it with { address: ..., host: ... }.`;
   return [findingAt(settings, key, 'proxied-reserved', text, 'warning')];
+}
+
+/** Where this gateway's own address comes from: the line that says so, or the interface that has it. */
+function ownPlace(settings: Settings, side: 'overlay' | 'underlay', { link }: Side): string {
+  const key = `${side}.address`;
+  if (settings[side].address === undefined) return `the first of ${link.name}`;
+  return `${key} at ${originOf(settings, key)}`;
+}
+
+/** What far hosts appear as must reach this gateway, and be nobody else's. */
+function checkPool(settings: Settings, machine: MachineFacts, overlay: Side): Finding[] {
+  if (settings.peers.every((peer) => peer.unlisted !== 'masquerade')) return [];
+  return settings.masquerade.addresses.flatMap((address, index) => {
+    if (address === overlay.address) return [];
+    const key = `masquerade.addresses[${index}]`;
+    const elsewhere = machine.addresses.find(
+      (at) => at.address === address && at.ifindex !== overlay.link.ifindex,
+    );
+    if (elsewhere !== undefined) {
+      const text = `${address} is this machine's own address on another interface. Masquerade behind addresses of ${overlay.link.name} only.`;
+      return [findingAt(settings, key, 'pool-own-address', text)];
+    }
+    const subnet = overlay.addresses.find((at) => at.prefixLength < 32 && contains(at, address));
+    if (subnet === undefined) {
+      const text = `${address} is outside the subnets of ${overlay.link.name} (${subnetList(overlay)}): AWS cannot assign it there, and answers reach it only by a route to this gateway. Choose a free address of the subnet where you can.`;
+      return [findingAt(settings, key, 'pool-off-subnet', text, 'warning')];
+    }
+    if (!reservedIn(subnet).includes(address)) return [];
+    const text = `${address} is reserved in the subnet ${formatPrefix(networkOf(subnet))} (${reservedWhat(subnet)}). Choose another address.`;
+    return [findingAt(settings, key, 'pool-reserved', text)];
+  });
 }
 
 /** Addresses of a subnet that no host may have: in a VPC the first four and the last. */

@@ -1,7 +1,7 @@
 /** Defaults that are made rather than fixed. */
 import os from 'node:os';
 import { NAME_MAX_LENGTH } from './schema.js';
-import type { Settings } from './settings.js';
+import type { MasqueradeSettings } from './settings.js';
 
 /** HOST-OVERLAYINTERFACE, made fit for a file's name and short enough for a socket's path. */
 export function defaultName(overlayInterface: string, suffix = '', host = os.hostname()): string {
@@ -15,7 +15,7 @@ export function defaultSocket(name: string): string {
 }
 
 /** "61000-65535" -> both ends. The schema knows the shape, `validateSettings` the bounds. */
-export function parsePortRange(text: string): Settings['masquerade'] {
+export function parsePortRange(text: string): Pick<MasqueradeSettings, 'firstPort' | 'lastPort'> {
   const [firstPort = 0, lastPort = 0] = text.split('-').map(Number);
   return { firstPort, lastPort };
 }

@@ -19,6 +19,7 @@ export const DEFAULTS = {
   icmp: 100,
   masqueradePorts: '61000-65535',
   reversed: false,
+  masqueradeFlows: 262_144,
   logLevel: 'info',
   logFormat: 'auto',
 } as const;
@@ -231,6 +232,30 @@ const Masquerade = Type.Object(
         pattern: '^[0-9]{1,5}-[0-9]{1,5}$',
         default: DEFAULTS.masqueradePorts,
         examples: [DEFAULTS.masqueradePorts],
+      }),
+    ),
+    addresses: Type.Optional(
+      Type.Array(
+        address('Address of this VPC, owned by this gateway, that far hosts appear as.', '10.0.0.6'),
+        {
+          title: 'a list of at most 16 addresses',
+          description:
+            'What far hosts appear as, each with all the ports; a host keeps to one of them. Default: overlay.address.',
+          maxItems: 16,
+          default: [],
+          examples: [['10.0.0.6', '10.0.0.7']],
+        },
+      ),
+    ),
+    flows: Type.Optional(
+      Type.Integer({
+        title: 'a whole number from 64 to 4194304',
+        description:
+          'Masqueraded flows at once. Each takes 40 bytes of memory, once it was used. A change needs a restart.',
+        minimum: 64,
+        maximum: 4_194_304,
+        default: DEFAULTS.masqueradeFlows,
+        examples: [DEFAULTS.masqueradeFlows],
       }),
     ),
   },

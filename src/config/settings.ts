@@ -28,6 +28,16 @@ export interface PeerSettings {
   readonly origin: string;
 }
 
+export interface MasqueradeSettings {
+  /** Ports and ICMP ids that are given out; outside the kernel's ip_local_port_range. */
+  readonly firstPort: number;
+  readonly lastPort: number;
+  /** What far hosts appear as; empty: overlay.address. */
+  readonly addresses: readonly string[];
+  /** Flows at once. */
+  readonly flows: number;
+}
+
 export interface Settings {
   /** Where the settings came from: a file's path, or "command line". */
   readonly source: string;
@@ -60,8 +70,7 @@ export interface Settings {
     /** ICMP errors that one worker sends in a second at most; 0 = none. */
     readonly icmpErrors: number;
   };
-  /** Port and ICMP-id range of masquerade; outside the kernel's ip_local_port_range. */
-  readonly masquerade: { readonly firstPort: number; readonly lastPort: number };
+  readonly masquerade: MasqueradeSettings;
   /** Take EtherIP with its version nibble in the wrong half, too. Absent: no. */
   readonly compat?: { readonly reversed: boolean };
   readonly control: { readonly socket: string };

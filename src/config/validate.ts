@@ -1,5 +1,6 @@
 /** Rules of the settings that need no machine; the machine's own are in machine.ts. Pure functions. */
 import {
+  contains,
   firstAddress,
   formatPrefix,
   lastAddress,
@@ -29,6 +30,7 @@ export function validateSettings(settings: Settings): Finding[] {
     ),
     ...duplicateFindings(settings),
     ...settings.peers.flatMap((_, peer) => hostFindings(settings, peer)),
+    ...poolFindings(settings),
     ...limitFindings(settings),
   ];
 }
@@ -153,6 +155,34 @@ function hostSentence(settings: Settings, earlier: ProxiedAt, later: ProxiedAt):
   const host = formatPrefix({ address: later.entry.host, prefixLength: later.entry.prefixLength });
   const what = later.entry.prefixLength === 32 ? `far host ${host} has` : `far hosts in ${host} have`;
   return `${what} a proxied address already at ${originOf(settings, earlier.key)}. Remove one of the two: what a far host sends can bear only one address.`;
+}
+
+/** An address far hosts are masqueraded behind stands for nobody else. */
+function poolFindings(settings: Settings): Finding[] {
+  const findings: Finding[] = [];
+  const seen = new Map<string, string>();
+  for (const [index, address] of settings.masquerade.addresses.entries()) {
+    const key = `masquerade.addresses[${index}]`;
+    const range = unusableRange({ address, prefixLength: 32 });
+    if (range !== undefined) {
+      const text = `${address} is ${range}. Write an address that a host can have.`;
+      findings.push(findingAt(settings, key, 'settings-unusable-address', text));
+    }
+    const other = seen.get(address);
+    if (other !== undefined) {
+      const text = `${address} is already listed at ${originOf(settings, other)}. Remove one of the two.`;
+      findings.push(findingAt(settings, key, 'settings-duplicate-pool', text));
+    }
+    seen.set(address, key);
+    const proxied = settings.peers
+      .flatMap((_, peer) => proxiedOf(settings, peer))
+      .find(({ entry }) => contains(entry, address));
+    if (proxied !== undefined) {
+      const text = `${address} is also proxied, at ${originOf(settings, proxied.key)}. Masquerade behind an address that stands for no far host.`;
+      findings.push(findingAt(settings, key, 'settings-pool-proxied', text));
+    }
+  }
+  return findings;
 }
 
 function limitFindings(settings: Settings): Finding[] {

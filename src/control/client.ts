@@ -24,11 +24,12 @@ export interface ControlClient {
   /** The socket's path. */
   readonly socket: string;
   /** Rejects with VpcConnError: the gateway's own error, or that it cannot be reached. Reconnects by itself. */
-  call<M extends Method>(method: M): Promise<Methods[M]['result']>;
+  call<M extends Method>(method: M, params?: Methods[M]['params']): Promise<Methods[M]['result']>;
   status(): Promise<StatusResult>;
   stats(): Promise<StatsResult>;
   neighbors(): Promise<NeighborRow[]>;
-  flows(): Promise<FlowRow[]>;
+  /** The first `most` masqueraded flows (default 1000), fetched page by page, and how many there are in all. */
+  flows(most?: number): Promise<{ flows: FlowRow[]; total: number }>;
   reload(): Promise<Methods['reload']['result']>;
   /** Resolves when the gateway has stopped and removed its socket, so that another may take its place. */
   stop(): Promise<Methods['stop']['result']>;
@@ -106,7 +107,6 @@ class Client implements ControlClient {
   status = () => this.call('status');
   stats = () => this.call('stats');
   neighbors = () => this.call('neighbors');
-  flows = () => this.call('flows');
   reload = () => this.call('reload');
 
   async open(): Promise<Socket> {
@@ -118,7 +118,18 @@ class Client implements ControlClient {
     return await this.#opening;
   }
 
-  async call<M extends Method>(method: M): Promise<Methods[M]['result']> {
+  async flows(most = 1000): Promise<{ flows: FlowRow[]; total: number }> {
+    const flows: FlowRow[] = [];
+    for (let from = 0; ; ) {
+      const page = await this.call('flows', { from, most: Math.min(most - flows.length, 1000) });
+      flows.push(...page.flows);
+      if (page.next === 0 || flows.length >= most)
+        return { flows, total: Math.max(page.total, flows.length) };
+      from = page.next;
+    }
+  }
+
+  async call<M extends Method>(method: M, params?: Methods[M]['params']): Promise<Methods[M]['result']> {
     const connection = await this.open();
     if (this.#closed) throw new VpcConnError('control-closed', 'This control client is closed.');
     if (connection.destroyed) throw lost(this.socket);
@@ -137,7 +148,7 @@ class Client implements ControlClient {
         );
       }, limit);
       this.#pending.set(id, { resolve, reject, timer });
-      connection.write(`${JSON.stringify({ v: PROTOCOL_VERSION, id, method })}\n`);
+      connection.write(`${JSON.stringify({ v: PROTOCOL_VERSION, id, method, params })}\n`);
     });
     // The server's handlers are typed by the same Methods; the protocol's version guards against others.
     return answer as Methods[M]['result'];

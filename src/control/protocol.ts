@@ -47,7 +47,9 @@ export interface StatsResult {
   totals: Record<string, number>;
   drops: { reason: string; count: number; meaning: string; remedy: string }[];
   peers: { peer: string; values: Record<string, number> }[];
+  /** Masqueraded: ports in use, and connections over them. */
   bindings: number;
+  flows: number;
 }
 
 export interface NeighborRow {
@@ -65,15 +67,32 @@ export interface FlowRow {
   peer: string;
   far: string;
   masqueradedAs: string;
+  /** The local host that it is with. */
+  near: string;
   state: string;
   idleSeconds: number;
+}
+
+export interface FlowsRequest {
+  /** Default: the start. */
+  from?: number;
+  /** Default: 1000, which is also the most. */
+  most?: number;
+}
+
+export interface FlowsResult {
+  flows: FlowRow[];
+  /** Where the next page starts; 0: this was the last. A short or empty page need not be. */
+  next: number;
+  /** In use, listed or not. */
+  total: number;
 }
 
 export interface Methods {
   status: { params: Record<string, never>; result: StatusResult };
   stats: { params: Record<string, never>; result: StatsResult };
   neighbors: { params: Record<string, never>; result: NeighborRow[] };
-  flows: { params: Record<string, never>; result: FlowRow[] };
+  flows: { params: FlowsRequest; result: FlowsResult };
   reload: { params: Record<string, never>; result: { generation: number; changes: string[] } };
   stop: { params: Record<string, never>; result: { stopped: true } };
 }

@@ -11,7 +11,10 @@ import type { Logger } from '../log.js';
 import { connect, probe } from './client.js';
 import { type Method, type Methods, PROTOCOL_VERSION } from './protocol.js';
 
-export type Handlers = { [M in Method]: () => Methods[M]['result'] | Promise<Methods[M]['result']> };
+export type Handlers = {
+  /** Parameters are as the client sent them: an object, nothing more is checked. */
+  [M in Method]: (params: Methods[M]['params']) => Methods[M]['result'] | Promise<Methods[M]['result']>;
+};
 
 export interface ControlServerOptions {
   /** Path of the socket; its directory is made if missing. */
@@ -197,7 +200,7 @@ class ClientSet {
     if (request === undefined) {
       return failure(null, 'control-protocol', 'A request is one line: {"v":1,"id":number,"method":"..."}.');
     }
-    const { version, id, method } = request;
+    const { version, id, method, params } = request;
     if (version !== PROTOCOL_VERSION) {
       const text = `This gateway speaks protocol version ${PROTOCOL_VERSION}. Use the vpc-conn of the same release.`;
       return failure(id, 'control-protocol', text, 2);
@@ -207,7 +210,9 @@ class ClientSet {
       const text = `This gateway has no method "${method}"; it has ${Object.keys(handlers).join(', ')}.`;
       return failure(id, 'control-method', text, 2);
     }
-    const work = this.#run(id, handlers[method]);
+    // Each handler checks what it was sent.
+    const handler = handlers[method] as (params: object) => unknown;
+    const work = this.#run(id, () => handler(params));
     // Closing waits until the answer is written, which happens in the turn after this promise settles.
     const turn = work.then(() => new Promise<void>((resolve) => setImmediate(resolve)));
     this.#underWay.add(turn);
@@ -238,7 +243,14 @@ async function drained(socket: Socket): Promise<void> {
   }
 }
 
-function parseRequest(line: string): { version: unknown; id: number; method: string } | undefined {
+interface Request {
+  version: unknown;
+  id: number;
+  method: string;
+  params: object;
+}
+
+function parseRequest(line: string): Request | undefined {
   let value: unknown;
   try {
     value = JSON.parse(line);
@@ -246,9 +258,10 @@ function parseRequest(line: string): { version: unknown; id: number; method: str
     return undefined;
   }
   if (typeof value !== 'object' || value === null) return undefined;
-  const { v: version, id, method } = value as Record<string, unknown>;
+  const { v: version, id, method, params = {} } = value as Record<string, unknown>;
   if (typeof id !== 'number' || !Number.isSafeInteger(id) || typeof method !== 'string') return undefined;
-  return { version, id, method };
+  if (typeof params !== 'object' || params === null) return undefined;
+  return { version, id, method, params };
 }
 
 function isMethod(handlers: Handlers, method: string): method is Method {

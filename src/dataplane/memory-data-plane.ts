@@ -4,13 +4,15 @@
  */
 import type {
   Adjacency,
-  Binding,
   DataPlane,
   DataPlaneEvent,
   DataPlaneFactory,
   DataPlaneOptions,
   DropReason,
+  Flow,
+  FlowPage,
   ForwardingTable,
+  MasqueradeUse,
   PeerCounters,
   Scope,
   Segmentation,
@@ -49,7 +51,7 @@ export class MemoryDataPlane implements DataPlane {
   /** What segmentation() answers; a test may set "broken". */
   segmenting: Segmentation;
   workerRows: WorkerCounters[] = [];
-  bindingRows: Binding[] = [];
+  flowRows: Flow[] = [];
   readonly #behaviour: MemoryDataPlaneBehaviour;
   readonly #use: Uint32Array;
   readonly #peerValues = new Map<string, Record<string, bigint>>();
@@ -130,13 +132,17 @@ export class MemoryDataPlane implements DataPlane {
     }));
   }
 
-  sweepBindings(): number {
+  sweepBindings(): MasqueradeUse {
     this.sweeps += 1;
-    return this.bindingRows.length;
+    const bindings = new Set(
+      this.flowRows.map(({ protocol, address, port }) => `${protocol} ${address} ${port}`),
+    );
+    return { bindings: bindings.size, flows: this.flowRows.length };
   }
 
-  bindings(): Binding[] {
-    return this.bindingRows;
+  flows(from: number, most: number): FlowPage {
+    const next = from + most;
+    return { flows: this.flowRows.slice(from, next), next: next < this.flowRows.length ? next : 0 };
   }
 
   useKernelSegmentation(use: boolean): void {

@@ -6,6 +6,8 @@
 import { VpcConnError } from '../errors.js';
 import {
   type Bytes,
+  FLOW_RECORD_BYTES,
+  FLOW_STATES,
   type NativeAddon,
   type NativeDataPlane,
   type NativeError,
@@ -25,14 +27,16 @@ import { bytesToIpv4, ipv4ToBytes } from '../net/address.js';
 import { macToBytes } from '../net/mac.js';
 import type {
   Adjacency,
-  Binding,
   DataPlane,
   DataPlaneEvent,
   DataPlaneFactory,
   DataPlaneOptions,
   DropReason,
+  Flow,
+  FlowPage,
   ForwardingTable,
   KernelOffloads,
+  MasqueradeUse,
   PeerCounters,
   Scope,
   Segmentation,
@@ -140,20 +144,13 @@ class NativeDataPlaneAdapter implements DataPlane {
     return this.#peers.map((peer, row) => ({ peer, values: nameRow(this.#peerCounterNames, values, row) }));
   }
 
-  sweepBindings(): number {
+  sweepBindings(): MasqueradeUse {
     return this.#native.sweepBindings();
   }
 
-  bindings(): Binding[] {
-    return this.#native.readBindings().map((binding) => ({
-      protocol: binding.protocol,
-      peer: binding.peer,
-      farAddress: bytesToIpv4(binding.farAddress),
-      farPort: binding.farPort,
-      port: binding.port,
-      state: binding.state,
-      idleSeconds: binding.idleSeconds,
-    }));
+  flows(from: number, most: number): FlowPage {
+    const { records, next } = this.#native.readFlows(from, most);
+    return { flows: unpackFlows(records), next };
   }
 
   useKernelSegmentation(use: boolean): void {
@@ -203,6 +200,8 @@ export function tableToNative(table: ForwardingTable): NativeForwardingTable {
     dscp: table.dscp,
     acceptReversed: table.acceptReversed ?? false,
     icmpErrorsPerSecond: table.icmpErrorsPerSecond,
+    masqueradeAddresses: packAddresses(table.masquerade.addresses),
+    masqueradeFlows: table.masquerade.flows,
   };
 }
 
@@ -241,6 +240,29 @@ export function packNeighbors(adjacencies: readonly Adjacency[]): Bytes {
     at += NEIGHBOR_RECORD_BYTES;
   }
   return records;
+}
+
+const FLOW_PROTOCOLS = ['tcp', 'udp', 'icmp'] as const;
+
+/** Records as they are documented in native/addon.ts. */
+export function unpackFlows(records: Buffer): Flow[] {
+  const flows: Flow[] = [];
+  for (let at = 0; at + FLOW_RECORD_BYTES <= records.length; at += FLOW_RECORD_BYTES) {
+    const addressAt = (offset: number): string => bytesToIpv4(records.subarray(at + offset, at + offset + 4));
+    flows.push({
+      protocol: FLOW_PROTOCOLS[records.readUInt8(at)] ?? 'icmp',
+      peer: records.readUInt16BE(at + 4),
+      farAddress: addressAt(8),
+      farPort: records.readUInt16BE(at + 6),
+      address: addressAt(12),
+      port: records.readUInt16BE(at + 20),
+      nearAddress: addressAt(16),
+      nearPort: records.readUInt16BE(at + 22),
+      state: FLOW_STATES[records.readUInt8(at + 2)] ?? 'active',
+      idleSeconds: records.readUInt32BE(at + 24),
+    });
+  }
+  return flows;
 }
 
 function eventFromNative(event: NativeEvent): DataPlaneEvent {

@@ -33,13 +33,22 @@ export interface ForwardingTable {
   readonly peers: readonly TablePeer[];
   readonly proxied: readonly TableEntry[];
   readonly reserved: readonly string[];
-  readonly masquerade: { readonly firstPort: number; readonly lastPort: number };
+  readonly masquerade: MasqueradeTable;
   /** DSCP of outer headers; absent: copied from the inner header. */
   readonly dscp?: number | undefined;
   /** Take EtherIP with its version nibble in the wrong half, too. */
   readonly acceptReversed?: boolean;
   /** That one worker sends at most; 0: none. */
   readonly icmpErrorsPerSecond: number;
+}
+
+export interface MasqueradeTable {
+  readonly firstPort: number;
+  readonly lastPort: number;
+  /** What far hosts are masqueraded behind; the overlay's own address may be one. */
+  readonly addresses: readonly string[];
+  /** Flows at once; the first table's value holds. */
+  readonly flows: number;
 }
 
 /** What the workers know of a destination: the MAC to send to, or that resolution failed just now. */
@@ -84,14 +93,33 @@ export interface PeerCounters {
   readonly values: Readonly<Record<string, bigint>>;
 }
 
-export interface Binding {
+/** A masqueraded flow: a binding, and a local host's endpoint that its far host has spoken to. */
+export interface Flow {
   readonly protocol: 'tcp' | 'udp' | 'icmp';
+  /** Index into the table's peers. */
   readonly peer: number;
   readonly farAddress: string;
+  /** ICMP: the identifier. */
   readonly farPort: number;
+  /** What stands for the far endpoint here. */
+  readonly address: string;
   readonly port: number;
-  readonly state: string;
+  readonly nearAddress: string;
+  /** ICMP: 0. */
+  readonly nearPort: number;
+  readonly state: 'transitory' | 'established' | 'closing' | 'active';
   readonly idleSeconds: number;
+}
+
+export interface FlowPage {
+  readonly flows: readonly Flow[];
+  /** Where the next page starts; 0: this was the last. */
+  readonly next: number;
+}
+
+export interface MasqueradeUse {
+  readonly bindings: number;
+  readonly flows: number;
 }
 
 /** Why frames are dropped: one sentence each on what the frame was and what to do. */
@@ -116,8 +144,10 @@ export interface DataPlane {
   send(scope: Scope, frame: Uint8Array): boolean;
   counters(): WorkerCounters[];
   peerCounters(): PeerCounters[];
-  sweepBindings(): number;
-  bindings(): Binding[];
+  /** Ends flows that were idle for too long, and bindings without flows; tells what is in use. */
+  sweepBindings(): MasqueradeUse;
+  /** At most `most` flows from place `from` (0: the first) on; a short page need not be the last. */
+  flows(from: number, most: number): FlowPage;
   /**
    * Whether TCP super-frames go to the kernel whole or are segmented in user space; nothing is lost in between.
    * Only where `kernelSegmentation` was asked for.

@@ -8,9 +8,21 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { throwOnErrors } from '../config/finding.js';
 import type { Settings } from '../config/settings.js';
-import type { FlowRow, NeighborRow, StatsResult, StatusResult } from '../control/protocol.js';
+import type {
+  FlowsRequest,
+  FlowsResult,
+  NeighborRow,
+  StatsResult,
+  StatusResult,
+} from '../control/protocol.js';
 import { createNativeDataPlane, nativeOffloads } from '../dataplane/native-data-plane.js';
-import type { DataPlane, DataPlaneEvent, DataPlaneFactory, KernelOffloads } from '../dataplane/port.js';
+import type {
+  DataPlane,
+  DataPlaneEvent,
+  DataPlaneFactory,
+  KernelOffloads,
+  MasqueradeUse,
+} from '../dataplane/port.js';
 import { VpcConnError } from '../errors.js';
 import { createLogger, type Logger, setLogLevel } from '../log.js';
 import { createNeighbors, type Neighbors } from '../neighbor/neighbors.js';
@@ -32,6 +44,8 @@ const ACKNOWLEDGE_POLL = 2;
 /** Netlink reports a change in several messages; they are read together, milliseconds. */
 const SETTLE = 20;
 const TICK = 1000;
+/** In one answer. */
+const FLOWS_OF_PAGE = 1000;
 
 export interface GatewayEvents {
   /** The gateway cannot go on and has already stopped by itself; the error says why and what to do. */
@@ -55,7 +69,8 @@ export interface Gateway extends EventEmitter<GatewayEvents> {
   status(): StatusResult;
   stats(): StatsResult;
   neighbors(): NeighborRow[];
-  flows(): FlowRow[];
+  /** A page of the masqueraded flows. */
+  flows(request?: FlowsRequest): FlowsResult;
 }
 
 export interface GatewayOptions {
@@ -101,7 +116,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   #plan: Plan | undefined;
   #published = 0;
   #startedAt = 0;
-  #bindings = 0;
+  #masqueraded: MasqueradeUse = { bindings: 0, flows: 0 };
   /** What does not work although the gateway runs. */
   #trouble: string | undefined;
   /** Takes down what is up, last first. */
@@ -191,12 +206,12 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
 
   stats(): StatsResult {
     const { dataPlane, neighbors } = this.#running();
-    const bindings = this.#sweepBindings(dataPlane);
+    const masqueraded = this.#sweepBindings(dataPlane);
     return statsOf(
       dataPlane.counters(),
       dataPlane.peerCounters(),
       dataPlane.dropReasons,
-      bindings,
+      masqueraded,
       neighbors.counters(),
     );
   }
@@ -205,8 +220,16 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     return this.#running().neighbors.rows();
   }
 
-  flows(): FlowRow[] {
-    return flowsOf(this.#planned(), this.#running().dataPlane.bindings());
+  flows({ from = 0, most = FLOWS_OF_PAGE }: FlowsRequest = {}): FlowsResult {
+    const { dataPlane } = this.#running();
+    if (!isPlace(from) || !isPlace(most)) {
+      throw new VpcConnError(
+        'flows-request',
+        'from and most of a request for flows are whole numbers. Leave them out to begin at the start.',
+      );
+    }
+    const { flows, next } = dataPlane.flows(from, Math.min(most, FLOWS_OF_PAGE));
+    return { flows: flowsOf(this.#planned(), flows), next, total: this.#masqueraded.flows };
   }
 
   async #bringUp(): Promise<void> {
@@ -452,10 +475,10 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   }
 
   /** Bindings outlive a reload that ends masquerading, until their timers run out. */
-  #sweepBindings(dataPlane: DataPlane): number {
+  #sweepBindings(dataPlane: DataPlane): MasqueradeUse {
     const masquerades = this.#planned().peers.some((peer) => peer.unlisted === 'masquerade');
-    if (masquerades || this.#bindings > 0) this.#bindings = dataPlane.sweepBindings();
-    return this.#bindings;
+    if (masquerades || this.#masqueraded.flows > 0) this.#masqueraded = dataPlane.sweepBindings();
+    return this.#masqueraded;
   }
 
   async #acknowledged(dataPlane: DataPlane, generation: number): Promise<void> {
@@ -495,6 +518,10 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     if (this.#plan === undefined) throw new VpcConnError('not-running', 'This gateway was not started.');
     return this.#plan;
   }
+}
+
+function isPlace(value: unknown): boolean {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < 2 ** 32;
 }
 
 /** Seconds of CLOCK_MONOTONIC, the clock of the data plane's time stamps. */

@@ -174,7 +174,7 @@ export function makePlan(settings: Settings, machine: Machine, previous?: Plan):
       })),
       proxied,
       reserved: reservedAddresses(subnets, machine.addresses),
-      masquerade: settings.masquerade,
+      masquerade: { ...settings.masquerade, addresses: masqueradeAddresses(settings, overlay) },
       dscp: settings.underlay.dscp,
       acceptReversed: settings.compat?.reversed ?? false,
       icmpErrorsPerSecond: settings.dataplane.icmpErrors,
@@ -198,14 +198,29 @@ function planGuard(
   peers: readonly PlannedPeer[],
   proxied: readonly TableEntry[],
 ): GuardPlan {
-  const masquerades = peers.some((peer) => peer.unlisted === 'masquerade');
+  const { firstPort, lastPort } = settings.masquerade;
+  const pool = masquerades(settings) ? masqueradeAddresses(settings, overlay) : [];
+  // Addresses that only masquerade uses are guarded like proxied ones, wholly.
+  const others = pool.filter((address) => address !== overlay.address);
   return {
     overlay: { interface: overlay.interface, address: overlay.address },
     underlay: { interface: underlay.interface },
-    proxied: proxied.map(({ address, prefixLength }) => ({ address, prefixLength })),
+    proxied: [
+      ...proxied.map(({ address, prefixLength }) => ({ address, prefixLength })),
+      ...others.map((address) => ({ address, prefixLength: 32 })),
+    ],
     peers: peers.map(({ localAddress, address }) => ({ localAddress, address })),
-    ...(masquerades && { masquerade: { address: overlay.address, ...settings.masquerade } }),
+    ...(pool.includes(overlay.address) && { masquerade: { address: overlay.address, firstPort, lastPort } }),
   };
+}
+
+function masquerades(settings: Settings): boolean {
+  return settings.peers.some((peer) => peer.unlisted === 'masquerade');
+}
+
+/** What far hosts without a proxied address appear as. */
+function masqueradeAddresses({ masquerade }: Settings, overlay: PlannedInterface): readonly string[] {
+  return masquerade.addresses.length > 0 ? masquerade.addresses : [overlay.address];
 }
 
 /** Half of the processors for each direction, at least one: more do not pay for one tunnel's address pair. */
@@ -336,6 +351,9 @@ export function neighborView(plan: Plan): NeighborView {
     underlayAddress: plan.underlay.address,
     onLink: plan.overlaySubnets,
     ownAddresses: plan.ownAddresses,
+    pool: masquerades(plan.settings)
+      ? plan.table.masquerade.addresses.filter((address) => address !== plan.overlay.address)
+      : [],
     arp: plan.settings.overlay.arp,
   };
 }

@@ -14,6 +14,7 @@ const FIXED: readonly (readonly [key: string, value: (settings: Settings) => unk
   ['dataplane.workers', (settings) => settings.dataplane.workers],
   ['dataplane.offloads', (settings) => settings.dataplane.offloads],
   ['dataplane.spin', (settings) => settings.dataplane.spin],
+  ['masquerade.flows', (settings) => settings.masquerade.flows],
   ['control.socket', (settings) => settings.control.socket],
   ['log.format', (settings) => settings.log.format],
 ];
@@ -37,6 +38,7 @@ export function describeChanges(before: Settings, after: Settings): string[] {
     ...changed('underlay.address', before.underlay.address, after.underlay.address),
     ...changed('underlay.dscp', dscp(before), dscp(after)),
     ...changed('masquerade ports', ports(before), ports(after)),
+    ...changed('masquerade addresses', pool(before), pool(after)),
     ...changed('compat.reversed', before.compat?.reversed ?? false, after.compat?.reversed ?? false),
     ...changed('dataplane.icmp', before.dataplane.icmpErrors, after.dataplane.icmpErrors),
     ...changed('log.level', before.log.level, after.log.level),
@@ -134,6 +136,10 @@ function dscp({ underlay }: Settings): string {
 
 function ports({ masquerade }: Settings): string {
   return `${masquerade.firstPort}-${masquerade.lastPort}`;
+}
+
+function pool({ masquerade }: Settings): string {
+  return masquerade.addresses.join(', ') || 'overlay.address';
 }
 
 function addressOf(entry: ProxiedSetting): string {

@@ -1,6 +1,6 @@
 /** What a running gateway tells about itself: pure functions of the plan, the neighbors and the counters. */
 import type { FlowRow, NeighborRow, PeerState, StatsResult, StatusResult } from '../control/protocol.js';
-import type { Binding, DropReason, PeerCounters, WorkerCounters } from '../dataplane/port.js';
+import type { DropReason, Flow, MasqueradeUse, PeerCounters, WorkerCounters } from '../dataplane/port.js';
 import type { NeighborCounters } from '../neighbor/neighbors.js';
 import type { OffloadChange } from './offloads.js';
 import type { Plan, PlannedPeer } from './plan.js';
@@ -116,7 +116,7 @@ export function statsOf(
   workers: readonly WorkerCounters[],
   peers: readonly PeerCounters[],
   dropReasons: readonly DropReason[],
-  bindings: number,
+  masquerade: MasqueradeUse,
   neighbors: NeighborCounters,
 ): StatsResult {
   const totals: Record<string, number> = {};
@@ -137,7 +137,7 @@ export function statsOf(
     totals,
     drops,
     peers: peers.map(({ peer, values }) => ({ peer, values: amounts(values) })),
-    bindings,
+    ...masquerade,
   };
 }
 
@@ -145,14 +145,15 @@ function snakeCase(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-export function flowsOf(plan: Plan, bindings: readonly Binding[]): FlowRow[] {
-  return bindings.map((binding) => ({
-    protocol: binding.protocol,
-    peer: plan.peers[binding.peer]?.name ?? '',
-    far: `${binding.farAddress}:${binding.farPort}`,
-    masqueradedAs: `${plan.overlay.address}:${binding.port}`,
-    state: binding.state,
-    idleSeconds: binding.idleSeconds,
+export function flowsOf(plan: Plan, flows: readonly Flow[]): FlowRow[] {
+  return flows.map((flow) => ({
+    protocol: flow.protocol,
+    peer: plan.peers[flow.peer]?.name ?? '',
+    far: `${flow.farAddress}:${flow.farPort}`,
+    masqueradedAs: `${flow.address}:${flow.port}`,
+    near: flow.protocol === 'icmp' ? flow.nearAddress : `${flow.nearAddress}:${flow.nearPort}`,
+    state: flow.state,
+    idleSeconds: flow.idleSeconds,
   }));
 }
 

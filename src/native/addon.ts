@@ -17,6 +17,21 @@ export const NEIGHBOR_FAILED = 2;
 /** Neighbor slots (usage marks) the data plane has: slots are 0..NEIGHBOR_SLOTS-1. */
 export const NEIGHBOR_SLOTS = 16384;
 
+/**
+ * One masqueraded flow: 28 bytes, integers big-endian. protocol[1: 0 tcp, 1 udp, 2 icmp] tcpSeen[1]
+ * state[1: index into FLOW_STATES] reserved[1] peerIndex[2] farPort[2] farAddress[4] address[4] nearAddress[4]
+ * port[2] nearPort[2] idleSeconds[4]. `address` and `port` stand for the far endpoint here; ports of ICMP are ids.
+ */
+export const FLOW_RECORD_BYTES = 28;
+export const FLOW_STATES = ['transitory', 'established', 'closing', 'active'] as const;
+
+export interface NativeFlows {
+  /** FLOW_RECORD_BYTES each. */
+  records: Buffer;
+  /** Where the next page starts; 0: this was the last. */
+  next: number;
+}
+
 /** Scope of an address: where it is a neighbor. Peers follow: SCOPE_TUNNEL + peer index. */
 export const SCOPE_OVERLAY = 0;
 export const SCOPE_UNDERLAY = 1;
@@ -52,6 +67,10 @@ export interface NativeForwardingTable {
   acceptReversed: boolean;
   /** ICMP errors that one worker sends at most. */
   icmpErrorsPerSecond: number;
+  /** 4 bytes each, at most 16: what far hosts are masqueraded behind; overlayAddress may be one. */
+  masqueradeAddresses: Bytes;
+  /** Flows at once. The value of the first table holds. */
+  masqueradeFlows: number;
 }
 
 /** Rare events of the workers, delivered in batches on the JS thread; the queue is bounded, excess is counted. */
@@ -104,10 +123,15 @@ export interface NativeDataPlane {
   readCounters(into: BigUint64Array): void;
   /** One row of peerCounterNames per peer, in table order. */
   readPeerCounters(into: BigUint64Array): void;
-  /** Drops bindings (masquerade) whose timers ran out; call once a second. Returns bindings in use. */
-  sweepBindings(): number;
-  /** Bindings in use, for `flows`. */
-  readBindings(): NativeBinding[];
+  /** Drops masqueraded flows whose timers ran out, and bindings without flows; call once a second. Returns those in use. */
+  sweepBindings(): { bindings: number; flows: number };
+  /**
+   * At most `most` masqueraded flows, from place `from` (0: the first) on. A page may be short or empty without
+   * being the last.
+   */
+  readFlows(from: number, most: number): NativeFlows;
+  /** Takes up flows that an earlier process has read; returns how many were valid and fit. */
+  restoreFlows(records: Bytes): number;
   /** Steps down to segmentation in user space (false), or up again; nothing is lost. */
   useKernelSegmentation(use: boolean): void;
   /** "broken": the kernel's part stopped working; the workers segment in user space by themselves. */
@@ -116,16 +140,6 @@ export interface NativeDataPlane {
   stripCounts(): { stripped: bigint; spoofed: bigint } | undefined;
   /** Stops and joins the threads, unmaps, closes. Synchronous, bounded, idempotent. */
   close(): void;
-}
-
-export interface NativeBinding {
-  protocol: 'tcp' | 'udp' | 'icmp';
-  peer: number;
-  farAddress: Buffer;
-  farPort: number;
-  port: number;
-  state: string;
-  idleSeconds: number;
 }
 
 export interface NativeLink {
@@ -188,7 +202,9 @@ export interface NativePipeline {
   readCounters(into: BigUint64Array): void;
   /** The clock that bindings and held frames see, seconds; starts at 1. */
   setTime(seconds: number): void;
-  sweepBindings(): number;
+  sweepBindings(): { bindings: number; flows: number };
+  readFlows(from: number, most: number): NativeFlows;
+  restoreFlows(records: Bytes): number;
 }
 
 export interface NativeVerdict {

@@ -15,6 +15,8 @@ export interface NeighborView {
   readonly onLink: readonly Prefix[];
   /** Every IPv4 address of this machine; may name proxied addresses that the operating system has configured. */
   readonly ownAddresses: readonly string[];
+  /** Addresses beside the overlay's that far hosts are masqueraded behind: answered for like proxied ones. */
+  readonly pool?: readonly string[];
   readonly arp: 'respond' | 'silent';
 }
 
@@ -48,7 +50,8 @@ export class AddressBook {
 
   constructor(view: NeighborView) {
     this.view = view;
-    this.#proxied = new PrefixSet(view.table.proxied);
+    const pool = (view.pool ?? []).map((address) => ({ address, prefixLength: 32 }));
+    this.#proxied = new PrefixSet([...view.table.proxied, ...pool]);
     this.#onLink = new PrefixSet(view.onLink);
     this.#reserved = new Set(view.table.reserved);
     this.#own = new Set([

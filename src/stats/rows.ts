@@ -1,6 +1,6 @@
 /** What `vpc-conn neighbors` and `vpc-conn flows` print. */
 import type { FlowRow, NeighborRow } from '../control/protocol.js';
-import { formatDuration } from './format.js';
+import { formatCount, formatDuration } from './format.js';
 import { table } from './table.js';
 
 export function renderNeighbors(rows: readonly NeighborRow[]): string {
@@ -28,8 +28,9 @@ export function renderNeighbors(rows: readonly NeighborRow[]): string {
   return `${text}\n`;
 }
 
-export function renderFlows(rows: readonly FlowRow[]): string {
-  if (rows.length === 0) {
+/** `total`: in use, listed or not. */
+export function renderFlows({ flows, total }: { flows: readonly FlowRow[]; total: number }): string {
+  if (flows.length === 0) {
     return 'No masqueraded flows. Far hosts with a proxied address need none: nothing is remembered for them.\n';
   }
   const text = table(
@@ -38,17 +39,23 @@ export function renderFlows(rows: readonly FlowRow[]): string {
       { head: 'peer' },
       { head: 'far host' },
       { head: 'masqueraded as' },
+      { head: 'local host' },
       { head: 'state' },
       { head: 'idle', align: 'right' },
     ],
-    rows.map((row) => [
+    flows.map((row) => [
       row.protocol,
       row.peer,
       row.far,
       row.masqueradedAs,
+      row.near,
       row.state,
       formatDuration(row.idleSeconds),
     ]),
   );
-  return `${text}\n`;
+  const more =
+    total > flows.length
+      ? `\n${formatCount(flows.length)} of ${formatCount(total)} flows; --limit shows more.`
+      : '';
+  return `${text}${more}\n`;
 }

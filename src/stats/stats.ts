@@ -128,7 +128,10 @@ function remarksOf(stats: StatsResult): string {
   const remarks = Object.entries(REMARKS)
     .filter(([name]) => (stats.totals[name] ?? 0) > 0)
     .map(([name, text]) => `${formatCount(stats.totals[name] ?? 0)} ${text}`);
-  if (stats.bindings > 0) remarks.push(`${plural(stats.bindings, 'masquerade binding')} in use`);
+  if (stats.bindings > 0) {
+    const over = plural(stats.flows, 'masqueraded flow');
+    remarks.push(`${over} over ${plural(stats.bindings, 'binding')}`);
+  }
   return remarks.join('\n');
 }
 

@@ -352,6 +352,26 @@ export const DROPPED_CASES: GoldenCase[] = [
     { table: { ...TABLE, masqueradePorts: [40000, 40000] } },
   ),
   dropped(
+    'flows_full',
+    'When the table of flows is full, a new one has to wait until another is idle for two minutes (RFC 4787 REQ-5).',
+    [
+      {
+        ...received('takes the only place', { from: UNLISTED }, udp({ from: 7, to: 9 }), C),
+        verdict: 'forwarded',
+        out: [toLocal(ipv4({ from: GATEWAY, to: LOCAL }, udp({ from: 40007, to: 9 })))],
+      },
+      received('to another port', { from: UNLISTED }, udp({ from: 7, to: 10 }), C),
+      {
+        ...received('from another port, two minutes later', { from: UNLISTED }, udp({ from: 8, to: 9 }), C),
+        time: 121,
+        verdict: 'forwarded',
+        out: [toLocal(ipv4({ from: GATEWAY, to: LOCAL }, udp({ from: 40008, to: 9 })))],
+      },
+      received('the first one', { from: UNLISTED }, udp({ from: 7, to: 9 }), C),
+    ],
+    { table: { ...TABLE, masqueradeFlows: 1 } },
+  ),
+  dropped(
     'icmp_quote_unknown',
     'An error about a packet that cannot have passed here is not believed (checklist 31).',
     [

@@ -155,7 +155,7 @@ export const ICMP_CASES: GoldenCase[] = [
             before: [UNLISTED, LOCAL],
             after: [GATEWAY, LOCAL],
             transport: make(1234),
-            transportAfter: make(40000),
+            transportAfter: make(40234),
             peer: C,
           }),
           carried({
@@ -163,7 +163,7 @@ export const ICMP_CASES: GoldenCase[] = [
             direction: 'encap',
             before: [LOCAL, GATEWAY],
             after: [LOCAL, UNLISTED],
-            transport: unreachable(ipv4({ from: GATEWAY, to: LOCAL }, make(40000))),
+            transport: unreachable(ipv4({ from: GATEWAY, to: LOCAL }, make(40234))),
             transportAfter: unreachable(ipv4({ from: UNLISTED, to: LOCAL }, make(1234))),
             peer: C,
           }),
@@ -173,7 +173,7 @@ export const ICMP_CASES: GoldenCase[] = [
             before: ['10.0.0.222', LOCAL],
             after: [GATEWAY, LOCAL],
             transport: unreachable(ipv4({ from: LOCAL, to: UNLISTED }, answer(1234))),
-            transportAfter: unreachable(ipv4({ from: LOCAL, to: GATEWAY }, answer(40000))),
+            transportAfter: unreachable(ipv4({ from: LOCAL, to: GATEWAY }, answer(40234))),
             peer: C,
           }),
         ] satisfies GoldenStep[];

@@ -39,6 +39,10 @@ export interface TableText {
   acceptReversed?: boolean;
   /** Default: more than any test needs. */
   icmpErrorsPerSecond?: number;
+  /** Default: overlayAddress. */
+  masqueradeAddresses?: string[];
+  /** Default: 1024. */
+  masqueradeFlows?: number;
 }
 
 /** scope: 0 overlay, 1 underlay, 2 + peer inside the tunnel. No MAC: it does not answer. */
@@ -72,6 +76,10 @@ export function toTable(table: TableText): NativeForwardingTable {
     dscp: table.dscp,
     acceptReversed: table.acceptReversed ?? false,
     icmpErrorsPerSecond: table.icmpErrorsPerSecond ?? 100_000,
+    masqueradeAddresses: bytes(
+      ...(table.masqueradeAddresses ?? [table.overlayAddress]).map((address) => ipv4ToBytes(address)),
+    ),
+    masqueradeFlows: table.masqueradeFlows ?? 1024,
   };
 }
 

@@ -172,7 +172,7 @@ export function settings(changes: Partial<Settings> = {}): Settings {
     underlay: { interface: 'eth2', address: '198.18.0.1' },
     peers: [peer()],
     dataplane: { acceleration: 'auto', workers: 1, offloads: 'manage', spin: 50, icmpErrors: 100 },
-    masquerade: { firstPort: 61000, lastPort: 65535 },
+    masquerade: { firstPort: 61000, lastPort: 65535, addresses: [], flows: 262_144 },
     control: { socket: NO_SOCKET },
     log: { level: 'info', format: 'json' },
     ...changes,

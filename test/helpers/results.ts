@@ -88,5 +88,6 @@ export function statsAfter(rounds: number): StatsResult {
       },
     ],
     bindings: 2,
+    flows: 3,
   };
 }

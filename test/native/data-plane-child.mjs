@@ -46,6 +46,8 @@ function publish(dataPlane, overlayMac) {
     masqueradeFirstPort: 40000,
     masqueradeLastPort: 40999,
     icmpErrorsPerSecond: 100,
+    masqueradeAddresses: Uint8Array.of(10, 0, 0, 5),
+    masqueradeFlows: 1024,
   });
   dataPlane.publishNeighbors(Uint8Array.of(1, 0, 1, 0, 198, 18, 0, 2, 2, 0, 0, 0, 1, 2, 0, 0));
 }

@@ -47,7 +47,7 @@ function run(t: Test, ...argv: string[]) {
 }
 
 async function serve(t: Test): Promise<string> {
-  const row = { protocol: 'udp', peer: 'vpc-b', far: '10.0.0.20:9', masqueradedAs: '10.0.0.5:9' };
+  const row = { protocol: 'udp', peer: 'vpc-b', far: '10.0.0.20:9', masqueradedAs: '10.0.0.5:9', near: '' };
   const server = await startControlServer({
     socket: join(temporaryDirectory(t), 'a.sock'),
     logger: createLogger({ level: 'error', format: 'json' }, { write: () => undefined }),
@@ -55,7 +55,11 @@ async function serve(t: Test): Promise<string> {
       status: () => STATUS,
       stats: () => statsAfter(1),
       neighbors: () => [],
-      flows: () => Array.from({ length: ROWS }, () => ({ ...row, state: 'established', idleSeconds: 1 })),
+      flows: () => ({
+        flows: Array.from({ length: ROWS }, () => ({ ...row, state: 'established', idleSeconds: 1 })),
+        next: 0,
+        total: ROWS,
+      }),
       reload: () => ({ generation: 1, changes: [] }),
       stop: () => ({ stopped: true }),
     },

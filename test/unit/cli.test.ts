@@ -21,7 +21,7 @@ async function gateway(t: Test, changes: Partial<Handlers> = {}) {
       return statsAfter(polls);
     },
     neighbors: () => [],
-    flows: () => [],
+    flows: () => ({ flows: [], next: 0, total: 0 }),
     reload: () => ({ generation: 6, changes: ['peer vpc-c added'] }),
     stop: async () => {
       setImmediate(() => server.close());

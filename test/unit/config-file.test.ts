@@ -48,7 +48,7 @@ t.test('the smallest file, with all defaults', async (t) => {
       },
     ],
     dataplane: { acceleration: 'auto', workers: 'auto', offloads: 'manage', spin: 50, icmpErrors: 100 },
-    masquerade: { firstPort: 61000, lastPort: 65535 },
+    masquerade: { firstPort: 61000, lastPort: 65535, addresses: [], flows: 262_144 },
     control: { socket: `/run/vpc-conn/${name}.sock` },
     log: { level: 'info', format: 'auto' },
   });
@@ -70,7 +70,7 @@ peers:
     keepalive: false
     resolve: tunnel
 dataplane: { acceleration: off, workers: 2, offloads: leave, spin: 0, icmp: 7 }
-masquerade: { ports: "50000-50999" }
+masquerade: { ports: "50000-50999", addresses: [10.0.0.6], flows: 1000 }
 control: { socket: /tmp/a.sock }
 log: { level: debug, format: json }
 `;
@@ -80,7 +80,7 @@ log: { level: debug, format: json }
     overlay: { interface: 'ens5', address: '10.0.0.5', arp: 'silent' },
     peers: [{ unlisted: 'masquerade', keepalive: false, resolve: 'tunnel' }],
     dataplane: { acceleration: 'off', workers: 2, offloads: 'leave', spin: 0, icmpErrors: 7 },
-    masquerade: { firstPort: 50000, lastPort: 50999 },
+    masquerade: { firstPort: 50000, lastPort: 50999, addresses: ['10.0.0.6'], flows: 1000 },
     control: { socket: '/tmp/a.sock' },
     log: { level: 'debug', format: 'json' },
   });

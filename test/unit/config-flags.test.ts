@@ -61,7 +61,7 @@ t.test('with -r: proxied one to one, the rest dropped, resolved through the tunn
       },
     ],
     dataplane: { acceleration: 'auto', workers: 'auto', offloads: 'manage', spin: 50, icmpErrors: 100 },
-    masquerade: { firstPort: 61000, lastPort: 65535 },
+    masquerade: { firstPort: 61000, lastPort: 65535, addresses: [], flows: 262_144 },
     control: { socket: `/run/vpc-conn/${name}.sock` },
     log: { level: 'info', format: 'auto' },
   });

@@ -16,9 +16,9 @@ const logger = createLogger({ level: 'error', format: 'json' }, { write: () => u
 function handlers(changes: Partial<Handlers> = {}): Handlers {
   return {
     status: () => ({ name: 'vpc-a', pid: 4711 }) as StatusResult,
-    stats: () => ({ workers: [], totals: {}, drops: [], peers: [], bindings: 0 }),
+    stats: () => ({ workers: [], totals: {}, drops: [], peers: [], bindings: 0, flows: 0 }),
     neighbors: () => [],
-    flows: () => [],
+    flows: () => ({ flows: [], next: 0, total: 0 }),
     reload: async () => ({ generation: 2, changes: ['peer vpc-b added'] }),
     stop: async () => ({ stopped: true }),
     ...changes,
@@ -172,12 +172,12 @@ t.test('endless requests and too many clients', async (t) => {
 });
 
 t.test('clients that never read, idle clients', async (t) => {
-  const row = { protocol: 'udp', peer: 'vpc-b', far: '10.0.0.20:9', masqueradedAs: '10.0.0.5:9' };
+  const row = { protocol: 'udp', peer: 'vpc-b', far: '10.0.0.20:9', masqueradedAs: '10.0.0.5:9', near: '' };
   const rows = Array.from({ length: 20_000 }, () => ({ ...row, state: 'established', idleSeconds: 1 }));
   let calls = 0;
   const flows = () => {
     calls += 1;
-    return rows;
+    return { flows: rows, next: 0, total: rows.length };
   };
   const { socket } = await serve(t, { idleTimeout: 300, handlers: handlers({ flows }) });
   const hog = await raw(t, socket);
@@ -186,10 +186,36 @@ t.test('clients that never read, idle clients', async (t) => {
   const idle = await raw(t, socket);
   const good = await connect({ socket });
   t.teardown(() => good.close());
-  t.equal((await good.flows()).length, rows.length, 'a large answer arrives whole');
+  t.equal((await good.flows()).flows.length, rows.length, 'a large answer arrives whole');
   await gone(idle.socket);
   t.equal(calls, 2, 'a client that does not read is asked for no more than one answer');
   t.match(await good.status(), { name: 'vpc-a' }, 'the others are not disturbed');
+});
+
+t.test('flows come page by page, as many as were asked for', async (t) => {
+  const row = { protocol: 'udp', peer: 'vpc-b', far: '', masqueradedAs: '', near: '', state: '' };
+  const asked: unknown[] = [];
+  const flows: Handlers['flows'] = (request) => {
+    asked.push(request);
+    const { from = 0, most = 0 } = request;
+    // Every other page is empty: there may be nothing in a part of the table.
+    const rows =
+      from % 2 === 0
+        ? Array.from({ length: Math.min(most, 700) }, () => ({ ...row, idleSeconds: from }))
+        : [];
+    return { flows: rows, next: from < 9 ? from + 1 : 0, total: 3500 };
+  };
+  const { socket } = await serve(t, { handlers: handlers({ flows }) });
+  const client = await connect({ socket });
+  t.teardown(() => client.close());
+  t.equal((await client.flows()).flows.length, 1000);
+  t.same(asked, [
+    { from: 0, most: 1000 },
+    { from: 1, most: 300 },
+    { from: 2, most: 300 },
+  ]);
+  const all = await client.flows(1_000_000);
+  t.same([all.flows.length, all.total], [3500, 3500]);
 });
 
 t.test('close answers what is under way', async (t) => {

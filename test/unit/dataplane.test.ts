@@ -44,8 +44,8 @@ const table: ForwardingTable = {
     { address: '10.0.2.0', host: '10.0.1.0', prefixLength: 24, peer: 1 },
   ],
   reserved: ['10.0.0.0', '10.0.0.255'],
-  masquerade: { firstPort: 61000, lastPort: 65535 },
   icmpErrorsPerSecond: 100,
+  masquerade: { firstPort: 61000, lastPort: 65535, addresses: ['10.0.0.5', '10.0.0.6'], flows: 4096 },
 };
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
@@ -71,6 +71,8 @@ t.test('a table in the bytes of native/addon.ts', async (t) => {
   t.equal(hex(native.proxied), '0a0000140a000014' + '20000000' + '0a0002000a000100' + '18000100');
   t.equal(hex(native.reserved), '0a0000000a0000ff');
   t.same([native.masqueradeFirstPort, native.masqueradeLastPort], [61000, 65535]);
+  t.equal(hex(native.masqueradeAddresses), '0a0000050a000006');
+  t.equal(native.masqueradeFlows, 4096);
 });
 
 t.test('neighbors in the bytes of native/addon.ts', async (t) => {
@@ -112,18 +114,15 @@ function addonDouble(changes: Partial<NativeDataPlane> = {}) {
     send: (scope, frame) => seen.sent.push([scope, hex(frame)]) > 0,
     readCounters: (into) => into.set(into.map((_, index) => BigInt(index))),
     readPeerCounters: (into) => into.set(into.map((_, index) => BigInt(100 + index))),
-    sweepBindings: () => 3,
-    readBindings: () => [
-      {
-        protocol: 'tcp',
-        peer: 1,
-        farAddress: Buffer.from([10, 0, 0, 9]),
-        farPort: 4000,
-        port: 61000,
-        state: 'established',
-        idleSeconds: 2,
-      },
-    ],
+    sweepBindings: () => ({ bindings: 3, flows: 4 }),
+    readFlows: (from, most) => ({
+      records: Buffer.from(
+        '000b0100' + '0001' + '0fa0' + '0a000009' + '0a000006' + '0a00000a' + 'ee48' + '1538' + '00000007',
+        'hex',
+      ),
+      next: from + most,
+    }),
+    restoreFlows: () => 0,
     useKernelSegmentation: (use) => seen.used.push(use),
     segmentation: () => 'kernel',
     stripCounts: () => undefined,
@@ -181,8 +180,24 @@ t.test('the adapter', async (t) => {
   ]);
   t.equal(dataPlane.neighborUse()[1], 99);
   t.equal(dataPlane.neighborUse().length, dataPlane.neighborSlots);
-  t.equal(dataPlane.sweepBindings(), 3);
-  t.match(dataPlane.bindings(), [{ protocol: 'tcp', peer: 1, farAddress: '10.0.0.9', port: 61000 }]);
+  t.same(dataPlane.sweepBindings(), { bindings: 3, flows: 4 });
+  t.same(dataPlane.flows(5, 6), {
+    flows: [
+      {
+        protocol: 'tcp',
+        peer: 1,
+        farAddress: '10.0.0.9',
+        farPort: 4000,
+        address: '10.0.0.6',
+        port: 61000,
+        nearAddress: '10.0.0.10',
+        nearPort: 5432,
+        state: 'established',
+        idleSeconds: 7,
+      },
+    ],
+    next: 11,
+  });
   t.ok(dataPlane.send({ peer: 1 }, Uint8Array.of(1, 2)));
   t.same(seen.sent, [[3, '0102']]);
   t.equal(dataPlane.dropReasons[0]?.name, 'truncated');

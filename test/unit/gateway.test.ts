@@ -293,13 +293,16 @@ t.test('stats and flows', async (t) => {
     { worker: 'encap/0', values: { rx_frames: 10n, drop_not_proxied: 3n, drop_ipv6: 0n } },
     { worker: 'decap/0', values: { rx_frames: 5n, drop_not_proxied: 1n, drop_ipv6: 9n } },
   ];
-  dataPlane.bindingRows = [
+  dataPlane.flowRows = [
     {
       protocol: 'tcp',
       peer: 0,
       farAddress: '10.0.0.9',
       farPort: 4000,
+      address: '10.0.0.6',
       port: 61000,
+      nearAddress: '10.0.0.10',
+      nearPort: 5432,
       state: 'established',
       idleSeconds: 2,
     },
@@ -310,17 +313,25 @@ t.test('stats and flows', async (t) => {
     { reason: 'ipv6', count: 9, meaning: '', remedy: '' },
     { reason: 'not_proxied', count: 4, meaning: 'Not ours.', remedy: 'List it.' },
   ]);
-  t.equal(stats.bindings, 1);
-  t.same(gateway.flows(), [
-    {
-      protocol: 'tcp',
-      peer: 'vpc-b',
-      far: '10.0.0.9:4000',
-      masqueradedAs: '10.0.0.5:61000',
-      state: 'established',
-      idleSeconds: 2,
-    },
-  ]);
+  t.match(stats, { bindings: 1, flows: 1 });
+  t.same(gateway.flows(), {
+    flows: [
+      {
+        protocol: 'tcp',
+        peer: 'vpc-b',
+        far: '10.0.0.9:4000',
+        masqueradedAs: '10.0.0.6:61000',
+        near: '10.0.0.10:5432',
+        state: 'established',
+        idleSeconds: 2,
+      },
+    ],
+    next: 0,
+    total: 1,
+  });
+  const wrong = { from: -1 };
+  t.throws(() => gateway.flows(wrong), { code: 'flows-request' });
+  t.throws(() => gateway.flows({ most: '5' as unknown as number }), { code: 'flows-request' });
 });
 
 t.test('bindings are swept once a second while somebody masquerades', async (t) => {

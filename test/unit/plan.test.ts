@@ -1,6 +1,6 @@
 import t from 'tap';
 import { SettingsError } from '../../src/errors.js';
-import { machineOf, makePlan } from '../../src/gateway/plan.js';
+import { machineOf, makePlan, neighborView } from '../../src/gateway/plan.js';
 import {
   bothGuards,
   describeChanges,
@@ -66,9 +66,9 @@ t.test('the table of a simple machine', async (t) => {
       { address: '10.0.2.0', host: '10.0.1.0', prefixLength: 24, peer: 1 },
     ],
     reserved: ['10.0.0.0', '10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.255'],
-    masquerade: { firstPort: 61000, lastPort: 65535 },
     icmpErrorsPerSecond: 100,
     acceptReversed: false,
+    masquerade: { firstPort: 61000, lastPort: 65535, addresses: ['10.0.0.5'], flows: 262_144 },
   });
   t.same(
     plan.peers.map((one) => one.proxiedCount),
@@ -89,6 +89,29 @@ t.test('the table of a simple machine', async (t) => {
     masquerade: { address: '10.0.0.5', firstPort: 61000, lastPort: 65535 },
   });
   t.same(plan.notices, []);
+});
+
+t.test('a pool of masquerade addresses: each guarded wholly, but for the ports of the own one', async (t) => {
+  const pool = (addresses: string[], unlisted: 'drop' | 'masquerade' = 'masquerade') =>
+    planOf(
+      new MachineDouble(),
+      settings({
+        peers: [peer({ unlisted })],
+        masquerade: { firstPort: 61000, lastPort: 65535, addresses, flows: 64 },
+      }),
+    );
+  const others = pool(['10.0.0.6', '10.0.0.7']);
+  t.same(others.table.masquerade.addresses, ['10.0.0.6', '10.0.0.7']);
+  t.same(
+    others.guard.proxied.map(({ address }) => address),
+    ['10.0.0.20', '10.0.0.6', '10.0.0.7'],
+  );
+  t.equal(others.guard.masquerade, undefined, 'no port of the own address is taken from the kernel');
+  t.same(neighborView(others).pool, ['10.0.0.6', '10.0.0.7'], 'ARP is answered for them');
+  const withOwn = pool(['10.0.0.5', '10.0.0.7']);
+  t.match(withOwn.guard.masquerade, { address: '10.0.0.5' });
+  t.same(neighborView(withOwn).pool, ['10.0.0.7']);
+  t.same(neighborView(pool(['10.0.0.6'], 'drop')).pool, [], 'nobody masquerades: nothing is taken');
 });
 
 t.test('the guard leaves ports alone while nobody masquerades', async (t) => {
@@ -237,7 +260,7 @@ t.test('a reload in words', async (t) => {
   });
   const after = settings({
     overlay: { interface: 'eth1', address: '10.0.0.6', arp: 'silent' },
-    masquerade: { firstPort: 62000, lastPort: 63000 },
+    masquerade: { firstPort: 62000, lastPort: 63000, addresses: ['10.0.0.6', '10.0.0.7'], flows: 262_144 },
     peers: [
       peer({
         address: '198.18.0.9',
@@ -255,6 +278,7 @@ t.test('a reload in words', async (t) => {
     'overlay.address default -> 10.0.0.6',
     'overlay.arp respond -> silent',
     'masquerade ports 61000-65535 -> 62000-63000',
+    'masquerade addresses overlay.address -> 10.0.0.6, 10.0.0.7',
     'peer vpc-c removed',
     'peer vpc-b: address 198.18.0.2 -> 198.18.0.9',
     'peer vpc-b: unlisted drop -> masquerade',
@@ -299,7 +323,10 @@ t.test('between two plans both are guarded', async (t) => {
   const masquerading = (firstPort: number, lastPort: number) =>
     planOf(
       machine,
-      settings({ peers: [peer({ unlisted: 'masquerade' })], masquerade: { firstPort, lastPort } }),
+      settings({
+        peers: [peer({ unlisted: 'masquerade' })],
+        masquerade: { firstPort, lastPort, addresses: [], flows: 64 },
+      }),
     ).guard;
   const other = planOf(
     machine,

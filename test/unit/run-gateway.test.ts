@@ -45,7 +45,7 @@ class FakeGateway extends EventEmitter<GatewayEvents> implements Gateway {
   status = () => STATUS;
   stats = () => statsAfter(1);
   neighbors = () => [];
-  flows = () => [];
+  flows = () => ({ flows: [], next: 0, total: 0 });
 }
 
 function settingsFor(socket: string): Settings {
@@ -56,7 +56,7 @@ function settingsFor(socket: string): Settings {
     underlay: { interface: 'ens6', address: '198.18.0.1' },
     peers: [],
     dataplane: { acceleration: 'auto', workers: 'auto', offloads: 'manage', spin: 50, icmpErrors: 100 },
-    masquerade: { firstPort: 61_000, lastPort: 65_535 },
+    masquerade: { firstPort: 61_000, lastPort: 65_535, addresses: [], flows: 262_144 },
     control: { socket },
     log: { level: 'warn', format: 'json' },
   };

@@ -82,7 +82,7 @@ vpc-b           5     500 B        2000   2.50 MB
 
 4 TCP MSS options lowered
 7 frames lost before a worker saw them (overload)
-2 masquerade bindings in use
+3 masqueraded flows over 2 bindings
 
 DROP REASON    COUNT  WHAT IT WAS, AND WHAT TO DO
 not_proxied       24  For an address that is not a proxied address of this gateway.
@@ -106,7 +106,7 @@ vpc-b           5     0  0 bit/s        6000  2000  20.0 Mbit/s
 
 4 TCP MSS options lowered
 7 frames lost before a worker saw them (overload)
-2 masquerade bindings in use
+3 masqueraded flows over 2 bindings
 
 DROP REASON    COUNT  WHAT IT WAS, AND WHAT TO DO
 not_proxied       24  For an address that is not a proxied address of this gateway.
@@ -147,21 +147,30 @@ underlay  198.18.0.2  198.18.0.254  failed     -                  1 min 40 s    
 });
 
 t.test('flows', async (t) => {
+  const flow = {
+    protocol: 'tcp',
+    peer: 'vpc-b',
+    far: '10.0.0.20:4000',
+    masqueradedAs: '10.0.0.5:61000',
+    near: '10.0.0.10:5432',
+    state: 'established',
+    idleSeconds: 3,
+  };
   golden(
     t,
-    renderFlows([
-      {
-        protocol: 'tcp',
-        peer: 'vpc-b',
-        far: '10.0.0.20:4000',
-        masqueradedAs: '10.0.0.5:61000',
-        state: 'established',
-        idleSeconds: 3,
-      },
-    ]),
+    renderFlows({ flows: [flow], total: 1 }),
     `
-PROTOCOL  PEER   FAR HOST        MASQUERADED AS  STATE        IDLE
-tcp       vpc-b  10.0.0.20:4000  10.0.0.5:61000  established   3 s
+PROTOCOL  PEER   FAR HOST        MASQUERADED AS  LOCAL HOST      STATE        IDLE
+tcp       vpc-b  10.0.0.20:4000  10.0.0.5:61000  10.0.0.10:5432  established   3 s
+`,
+  );
+  golden(
+    t,
+    renderFlows({ flows: [flow], total: 70_000 }),
+    `
+PROTOCOL  PEER   FAR HOST        MASQUERADED AS  LOCAL HOST      STATE        IDLE
+tcp       vpc-b  10.0.0.20:4000  10.0.0.5:61000  10.0.0.10:5432  established   3 s
+1 of 70.0k flows; --limit shows more.
 `,
   );
 });
@@ -185,8 +194,8 @@ t.test('headline: does it work, and what stands in the way', async (t) => {
 
 t.test('empty tables say why', async (t) => {
   t.match(renderNeighbors([]), /^No neighbors yet/);
-  t.match(renderFlows([]), /^No masqueraded flows/);
-  const quiet = { workers: [], totals: {}, drops: [], peers: [], bindings: 0 };
+  t.match(renderFlows({ flows: [], total: 0 }), /^No masqueraded flows/);
+  const quiet = { workers: [], totals: {}, drops: [], peers: [], bindings: 0, flows: 0 };
   t.match(renderStats(quiet), /No frame was dropped\.\n$/);
 });
 

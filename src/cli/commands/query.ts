@@ -1,6 +1,6 @@
 /** status, stats, neighbors, flows: ask, print, and with --watch ask again. */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { ControlClient } from '../../control/client.js';
 import type { StatsResult } from '../../control/protocol.js';
 import { addClientOptions, type ClientOptions, withClient } from '../client-options.js';
@@ -8,6 +8,7 @@ import type { Context, Io } from '../io.js';
 
 interface QueryOptions extends ClientOptions {
   watch?: boolean;
+  limit?: number;
 }
 
 const EVERY = 1000;
@@ -15,7 +16,9 @@ const EVERY = 1000;
 interface Query<T> {
   name: string;
   description: string;
-  ask(client: ControlClient): Promise<T>;
+  ask(client: ControlClient, options: QueryOptions): Promise<T>;
+  /** What --json prints; default: the answer. */
+  json?(answer: T): unknown;
   /** Called once per command; what it returns renders each answer in turn. */
   renderer(): Promise<(answer: T) => string>;
 }
@@ -43,9 +46,18 @@ export function addQueryCommands(program: Command, context: Context): void {
   addQuery(program, context, {
     name: 'flows',
     description: 'print masqueraded flows',
-    ask: (client) => client.flows(),
+    ask: (client, { limit }) => client.flows(limit),
+    json: ({ flows }) => flows,
     renderer: async () => (await import('../../stats/rows.js')).renderFlows,
-  });
+  }).addOption(
+    new Option('--limit <number>', 'print so many of them at most').default(1000).argParser(limitOf),
+  );
+}
+
+function limitOf(text: string): number {
+  const limit = Number(text);
+  if (Number.isInteger(limit) && limit >= 1 && limit <= 1_000_000) return limit;
+  throw new InvalidArgumentError('Write a whole number from 1 to 1000000.');
 }
 
 /** Rates come from the difference to the answer before. */
@@ -60,14 +72,14 @@ async function statsRenderer(): Promise<(answer: StatsResult) => string> {
   };
 }
 
-function addQuery<T>(program: Command, { io }: Context, query: Query<T>): void {
-  addClientOptions(program.command(query.name))
+function addQuery<T>(program: Command, { io }: Context, query: Query<T>): Command {
+  return addClientOptions(program.command(query.name))
     .description(query.description)
     .option('--watch', 'repeat every second')
     .action(async (options: QueryOptions) => {
-      const render = options.json ? jsonRenderer(options) : await query.renderer();
+      const render = options.json ? jsonRenderer(options, query.json) : await query.renderer();
       await withClient(io, options, async (client) => {
-        const print = async () => render(await query.ask(client));
+        const print = async () => render(await query.ask(client, options));
         if (options.watch) await watch(io, print, options.json === true);
         else io.stdout.write(await print());
       });
@@ -75,8 +87,11 @@ function addQuery<T>(program: Command, { io }: Context, query: Query<T>): void {
 }
 
 /** With --watch one object per line, for programs that read on. */
-function jsonRenderer({ watch = false }: QueryOptions): (answer: unknown) => string {
-  return (answer) => `${JSON.stringify(answer, null, watch ? 0 : 2)}\n`;
+function jsonRenderer<T>(
+  { watch = false }: QueryOptions,
+  chosen: (answer: T) => unknown = (answer) => answer,
+): (answer: T) => string {
+  return (answer) => `${JSON.stringify(chosen(answer), null, watch ? 0 : 2)}\n`;
 }
 
 /** Until a signal comes. On a terminal each answer is drawn over the one before. */
