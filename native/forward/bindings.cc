@@ -195,7 +195,7 @@ void Bindings::AddBinding(uint32_t binding, const FarEndpoint& far) {
   block.in_use++;
   bindings_++;
   FarHost& host = hosts_.Enter(FarHosts::KeyOf(far));
-  if (host.flows == 0) host.pool_index = static_cast<uint8_t>(binding >> 16 & 0xff);
+  host.pool_index = static_cast<uint8_t>(binding >> 16 & 0xff);
   host.bindings[static_cast<size_t>(protocol)]++;
   tables_->far.Insert(Pack(far), static_cast<uint32_t>(protocol), binding, 0);
 }

@@ -1,6 +1,7 @@
 // What a pipeline works with while it handles one batch.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
@@ -19,6 +20,10 @@ namespace vpc_conn::forward {
 
 // State that outlives snapshots and is shared by all workers.
 struct SharedState {
+  SharedState() = default;
+  // Known seeds: the same frames do the same whenever they come.
+  explicit SharedState(std::array<uint64_t, 2> seed) : bindings(seed) {}
+
   Bindings bindings;
   LearnedMacs learned_macs;
   // CLOCK_MONOTONIC seconds at which a neighbor slot was last used; the control plane reads them.

@@ -51,7 +51,8 @@ struct FairShare {
   uint32_t capacity;
   uint32_t hosts;  // the one that asks among them
 
-  uint32_t share() const { return capacity / std::max(hosts, 1u); }
+  // As if one more came: to the only one not all is due.
+  uint32_t share() const { return std::max(capacity / (hosts + 1), 1u); }
   bool Admits(uint32_t used, uint32_t held) const {
     return used < capacity - capacity / 8 || (used < capacity && held < share());
   }

@@ -57,6 +57,8 @@ forward::TableContents MakeTable() {
   table.reserved = {0x0a000000, 0x0a000001, 0x0a000002, 0x0a000003, 0x0a0000ff};
   table.masquerade_first_port = 40000;
   table.masquerade_last_port = 40015;  // few, so that they run out
+  table.masquerade_addresses = {kGateway, 0x0a000006};
+  table.masquerade_flows = 64;
   return table;
 }
 
@@ -285,7 +287,7 @@ class Gateway {
     for (const Direction direction : {Direction::encap, Direction::decap}) Run(direction, {}, {}, false);
     REQUIRE_THAT(Waiting() == 0);
     Advance(10000);  // frames that waited may just have made some
-    REQUIRE_THAT(pipeline_.shared().bindings.Sweep(now_) == 0);
+    REQUIRE_THAT(pipeline_.shared().bindings.Sweep(now_).flows == 0);
   }
 
  private:

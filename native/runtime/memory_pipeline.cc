@@ -8,7 +8,8 @@
 namespace vpc_conn::runtime {
 
 MemoryPipeline::MemoryPipeline()
-    : queue_([] {}),
+    : shared_({1, 2}),
+      queue_([] {}),
       events_(queue_, counters_),
       encap_(forward::Direction::encap, shared_, counters_, events_, *this),
       decap_(forward::Direction::decap, shared_, counters_, events_, *this) {

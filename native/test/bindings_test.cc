@@ -2,258 +2,541 @@
 
 #include <doctest/doctest.h>
 
-#include <algorithm>
-#include <map>
 #include <random>
-#include <tuple>
 
+#include "bindings_model.h"
 #include "wire/l4.h"
 
 namespace vpc_conn::forward {
 
 namespace {
 
-using Key = std::tuple<uint16_t, uint32_t, uint16_t>;
-using FarEndpoint = Bindings::FarEndpoint;
+using test::NatModel;
+using Outcome = Bindings::Outcome;
 
-Key KeyOf(const FarEndpoint& far) {
-  return {far.peer_id, far.address, far.port};
+constexpr std::array<uint64_t, 2> kSeed = {0x1234567890abcdef, 0xfedcba0987654321};
+constexpr uint32_t kPool = 0x0a000005;
+constexpr NearEndpoint kNear{0x0a00000a, 443};
+constexpr uint8_t kSyn = wire::kTcpSyn, kAck = wire::kTcpAck, kFin = wire::kTcpFin, kRst = wire::kTcpRst;
+
+std::unique_ptr<Bindings> Make(uint16_t first, uint16_t last, uint32_t flows = 1024,
+                               std::vector<uint32_t> addresses = {kPool}) {
+  auto bindings = std::make_unique<Bindings>(kSeed);
+  bindings->Configure({first, last, std::move(addresses), flows});
+  return bindings;
 }
 
-constexpr NatProtocol kProtocols[] = {NatProtocol::tcp, NatProtocol::udp, NatProtocol::icmp};
-
-// What is promised, without a word on how: who has which port, and when it was last used.
-struct Model {
-  struct Entry {
-    FarEndpoint far;
-    uint32_t used;
-  };
-  std::map<uint16_t, Entry> by_port[3];
-
-  const Entry* Find(int protocol, const FarEndpoint& far, uint16_t& port) const {
-    for (const auto& [number, entry] : by_port[protocol]) {
-      if (KeyOf(entry.far) != KeyOf(far)) continue;
-      port = number;
-      return &entry;
-    }
-    return nullptr;
+std::vector<Bindings::Row> AllRows(const Bindings& bindings, uint32_t now) {
+  std::vector<Bindings::Row> rows;
+  for (uint32_t from = 0;;) {
+    const auto page = bindings.Rows(from, 100, now);
+    rows.insert(rows.end(), page.rows.begin(), page.rows.end());
+    if (page.next == 0) return rows;
+    from = page.next;
   }
+}
+
+std::optional<uint16_t> PortOf(Bindings& bindings, NatProtocol protocol, const FarEndpoint& far, uint32_t now,
+                               const NearEndpoint& near = kNear, uint8_t flags = 0) {
+  const auto [outcome, mapping] = bindings.FromFar(protocol, far, near, flags, now);
+  if (outcome != Outcome::mapped) return std::nullopt;
+  return mapping.port;
+}
+
+NatModel::Far KeyOf(NatProtocol protocol, const FarEndpoint& far) {
+  return {protocol, far.peer_id, far.address, far.port};
+}
+
+// Model and tables after the same steps: the same flows with the same ages and states, and lookups agree.
+void Compare(const Bindings& bindings, const NatModel& model, uint32_t now) {
+  const auto rows = AllRows(bindings, now);
+  REQUIRE(rows.size() == model.flows());
+  for (const auto& row : rows) {
+    const auto binding = model.bindings.find(KeyOf(row.protocol, row.far));
+    REQUIRE(binding != model.bindings.end());
+    REQUIRE(binding->second.here == NatModel::Here{row.protocol, row.mapping.address, row.mapping.port});
+    const auto flow = binding->second.flows.find({row.near.address, row.near.port});
+    REQUIRE(flow != binding->second.flows.end());
+    REQUIRE(row.idle_seconds == now - flow->second.used);
+    if (row.protocol != NatProtocol::tcp) continue;
+    const FlowState state = FlowStateOf(row.protocol, row.tcp_seen);
+    REQUIRE((state == FlowState::closing) == flow->second.tcp.closing());
+    REQUIRE((state == FlowState::established) == flow->second.tcp.established());
+  }
+}
+
+class RandomRun {
+ public:
+  explicit RandomRun(unsigned seed) : random_(seed) {
+    model_.first = static_cast<uint16_t>(2000 + random_() % 1000);
+    model_.last = static_cast<uint16_t>(model_.first + random_() % 12);
+    for (uint32_t i = 0; i <= random_() % 3; i++) model_.addresses.push_back(kPool + i);
+    model_.flow_limit = 4 + random_() % 60;
+    bindings_ = Make(model_.first, model_.last, model_.flow_limit, model_.addresses);
+  }
+
+  void Step() {
+    switch (random_() % 10) {
+      case 0:
+        now_ += random_() % 4 == 0 ? random_() % 8000 : random_() % 100;
+        model_.Expire(now_);
+        CheckUse(bindings_->Sweep(now_));
+        break;
+      case 1:
+        now_ += random_() % 30;  // without a sweep: what ran out may still be there
+        break;
+      case 2:
+      case 3:
+        FromNear();
+        break;
+      case 4:
+        Lookups();
+        break;
+      case 5:
+        if (random_() % 20 == 0) DropPeer();
+        if (random_() % 20 == 0) Reconfigure();
+        break;
+      default:
+        FromFar();
+    }
+    Compare(*bindings_, model_, now_);
+  }
+
+ private:
+  NatProtocol SomeProtocol() { return static_cast<NatProtocol>(random_() % 3); }
+  FarEndpoint SomeFar() {
+    // Few hosts, one of them much busier than the others.
+    const uint32_t host = random_() % 3 == 0 ? random_() % 4 : 0;
+    return {static_cast<uint16_t>(random_() % 2), host,
+            static_cast<uint16_t>(model_.first - 4 + random_() % 24)};
+  }
+  NearEndpoint SomeNear(NatProtocol protocol) {
+    return {static_cast<uint32_t>(random_() % 3),
+            static_cast<uint16_t>(protocol == NatProtocol::icmp ? 0 : random_() % 3)};
+  }
+  uint8_t SomeFlags(NatProtocol protocol) {
+    if (protocol != NatProtocol::tcp) return 0;
+    constexpr uint8_t kLikely[] = {kSyn,        kSyn | kAck, kAck, kAck,       kAck,
+                                   kFin | kAck, kFin | kAck, kRst, kRst | kAck};
+    return kLikely[random_() % std::size(kLikely)];
+  }
+
+  void CheckUse(const Bindings::InUse& use) const {
+    REQUIRE(use.bindings == model_.bindings.size());
+    REQUIRE(use.flows == model_.flows());
+  }
+
+  void FromFar() {
+    const NatProtocol protocol = SomeProtocol();
+    const FarEndpoint far = SomeFar();
+    const NearEndpoint near = SomeNear(protocol);
+    const uint8_t flags = SomeFlags(protocol);
+    const auto key = KeyOf(protocol, far);
+    const NatModel::Near near_key{near.address, near.port};
+    const auto known = model_.bindings.find(key);
+    const bool flow_known = known != model_.bindings.end() && known->second.flows.count(near_key) != 0;
+    const bool new_binding = known == model_.bindings.end();
+
+    const auto [outcome, mapping] = bindings_->FromFar(protocol, far, near, flags, now_);
+    std::set<std::pair<NatModel::Far, NatModel::Near>> present;
+    for (const auto& row : AllRows(*bindings_, now_)) {
+      present.insert({KeyOf(row.protocol, row.far), {row.near.address, row.near.port}});
+    }
+    if (!flow_known) {
+      if (const auto victims = model_.FlowVictims(key, now_)) {
+        REQUIRE((outcome == Outcome::flows_full) == victims->empty());
+        if (victims->empty()) return;
+        const auto gone = std::find_if(victims->begin(), victims->end(),
+                                       [&](const auto& victim) { return present.count(victim) == 0; });
+        REQUIRE(gone != victims->end());
+        model_.Erase(gone->first, gone->second);
+      }
+      if (new_binding) {
+        if (const auto victims = model_.BindingVictims(key, now_)) {
+          REQUIRE((outcome == Outcome::bindings_full) == victims->empty());
+          if (victims->empty()) return;
+          const auto gone = std::find_if(victims->begin(), victims->end(), [&](const auto& victim) {
+            return std::none_of(present.begin(), present.end(),
+                                [&](const auto& one) { return one.first == victim; });
+          });
+          REQUIRE(gone != victims->end());
+          model_.bindings.erase(*gone);
+        }
+      }
+    }
+    REQUIRE(outcome == Outcome::mapped);
+    const NatModel::Here here{protocol, mapping.address, mapping.port};
+    if (new_binding) {
+      CheckChoice(key, here);
+      model_.bindings[key].here = here;
+      model_.paired[NatModel::HostOf(key)] = mapping.address;
+    } else {
+      REQUIRE(known->second.here == here);  // RFC 4787 REQ-1
+    }
+    auto& flow = model_.bindings[key].flows[near_key];
+    flow.used = now_;
+    if (protocol == NatProtocol::tcp) flow.tcp.See(flags, true);
+  }
+
+  void CheckChoice(const NatModel::Far& far, const NatModel::Here& here) const {
+    const auto [protocol, address, port] = here;
+    REQUIRE(port >= model_.first);
+    REQUIRE(port <= model_.last);
+    REQUIRE(std::count(model_.addresses.begin(), model_.addresses.end(), address) == 1);
+    REQUIRE(!model_.Taken(here));  // RFC 4787 REQ-3: no overloading
+    // RFC 4787 REQ-3, REQ-4: preserved where it is free, else of the same parity where one is.
+    const uint16_t wanted = std::get<3>(far);
+    if (wanted >= model_.first && wanted <= model_.last && !model_.Taken({protocol, address, wanted})) {
+      REQUIRE(port == wanted);
+    }
+    if (((port ^ wanted) & 1) != 0) {
+      for (uint32_t other = model_.first; other <= model_.last; other++) {
+        if (((other ^ wanted) & 1) == 0)
+          REQUIRE(model_.Taken({protocol, address, static_cast<uint16_t>(other)}));
+      }
+    }
+    // RFC 4787 REQ-2: from the address that its host has already, as long as that has a port.
+    const auto host = NatModel::HostOf(far);
+    if (model_.FlowsOf(host) == 0) return;
+    const uint32_t paired = model_.paired.at(host);
+    if (std::count(model_.addresses.begin(), model_.addresses.end(), paired) == 0 || paired == address)
+      return;
+    for (uint32_t other = model_.first; other <= model_.last; other++) {
+      REQUIRE(model_.Taken({protocol, paired, static_cast<uint16_t>(other)}));
+    }
+  }
+
+  void FromNear() {
+    const NatProtocol protocol = SomeProtocol();
+    const NearEndpoint near = SomeNear(protocol);
+    const uint8_t flags = SomeFlags(protocol);
+    const Mapping mapping{kPool + static_cast<uint32_t>(random_() % 3),
+                          static_cast<uint16_t>(model_.first + random_() % 14)};
+    const NatModel::Here here{protocol, mapping.address, mapping.port};
+    const auto far = bindings_->FarOf(protocol, mapping);
+    REQUIRE(far.has_value() == model_.Taken(here));
+    bindings_->FromNear(protocol, mapping, near, flags, now_);
+    if (!far) return;
+    auto& binding = model_.bindings.at(KeyOf(protocol, *far));
+    REQUIRE(binding.here == here);
+    const auto flow = binding.flows.find({near.address, near.port});
+    if (flow == binding.flows.end()) return;  // whoever sends there reaches it, and leaves no trace
+    flow->second.used = now_;
+    if (protocol == NatProtocol::tcp) flow->second.tcp.See(flags, false);
+  }
+
+  void Lookups() {
+    const NatProtocol protocol = SomeProtocol();
+    const FarEndpoint far = SomeFar();
+    const auto mapping = bindings_->MappingOf(protocol, far);
+    const auto known = model_.bindings.find(KeyOf(protocol, far));
+    REQUIRE(mapping.has_value() == (known != model_.bindings.end()));
+    if (mapping) REQUIRE(known->second.here == NatModel::Here{protocol, mapping->address, mapping->port});
+  }
+
+  void DropPeer() {
+    bindings_->DropPeer(1);
+    std::erase_if(model_.bindings, [](const auto& entry) { return std::get<1>(entry.first) == 1; });
+  }
+
+  // RFC 4787 REQ-11: what stays within the limits stays as it is.
+  void Reconfigure() {
+    model_.first = static_cast<uint16_t>(model_.first + random_() % 3);
+    model_.last = static_cast<uint16_t>(std::max<uint32_t>(model_.first, model_.last + random_() % 5 - 2));
+    std::shuffle(model_.addresses.begin(), model_.addresses.end(), random_);
+    if (model_.addresses.size() > 1 && random_() % 2 == 0) model_.addresses.pop_back();
+    bindings_->Configure({model_.first, model_.last, model_.addresses, model_.flow_limit});
+    std::erase_if(model_.bindings, [&](const auto& entry) {
+      const auto [protocol, address, port] = entry.second.here;
+      return port < model_.first || port > model_.last ||
+             std::count(model_.addresses.begin(), model_.addresses.end(), address) == 0;
+    });
+  }
+
+  std::mt19937 random_;
+  NatModel model_;
+  std::unique_ptr<Bindings> bindings_;
+  uint32_t now_ = 1000;
 };
 
-// UDP and ICMP keep no state: their timeouts are plain. TCP here stays transitory (no flags are shown).
-constexpr uint32_t kTimeouts[] = {Bindings::kTcpTransitoryTimeout, Bindings::kUdpTimeout,
-                                  Bindings::kIcmpTimeout};
-
-void Connect(Bindings& bindings, uint16_t port, uint32_t now) {
-  bindings.TouchTcp(port, wire::kTcpSyn, true, now);
-  bindings.TouchTcp(port, wire::kTcpSyn | wire::kTcpAck, false, now);
-  bindings.TouchTcp(port, wire::kTcpAck, true, now);
+Bindings::Row Restorable(uint32_t i) {
+  return {NatProtocol::udp, {1, i, 1}, kNear, {kPool, static_cast<uint16_t>(2000 + i)}, 0, 10};
 }
 
-Bindings::State StateOf(const Bindings& bindings, uint16_t port, uint32_t now) {
-  for (const auto& row : bindings.Rows(now)) {
-    if (row.protocol == NatProtocol::tcp && row.port == port) return row.state;
-  }
-  throw std::logic_error("no such binding");
+void Connect(Bindings& bindings, const FarEndpoint& far, const NearEndpoint& near, uint32_t now) {
+  const auto mapping = bindings.FromFar(NatProtocol::tcp, far, near, kSyn, now).mapping;
+  bindings.FromNear(NatProtocol::tcp, mapping, near, kSyn | kAck, now);
+  bindings.FromFar(NatProtocol::tcp, far, near, kAck, now);
+}
+
+FlowState OnlyState(const Bindings& bindings) {
+  const auto rows = AllRows(bindings, 1);
+  REQUIRE(rows.size() == 1);
+  return FlowStateOf(rows[0].protocol, rows[0].tcp_seen);
 }
 
 }  // namespace
 
 TEST_SUITE("bindings") {
-  TEST_CASE("random use against a simple model: mapping, ports, expiry, a full table") {
-    std::mt19937 random(1);
-    for (int round = 0; round < 30; round++) {
-      Bindings bindings;
-      Model model;
-      const auto first = static_cast<uint16_t>(1024 + random() % 1000);
-      const auto last = static_cast<uint16_t>(first + random() % 40);
-      bindings.SetRange(first, last);
-      uint32_t now = 1 + random() % 1000;
-      for (int step = 0; step < 3000; step++) {
-        const int p = static_cast<int>(random() % 3);
-        const NatProtocol protocol = kProtocols[p];
-        const FarEndpoint far{static_cast<uint16_t>(random() % 2), static_cast<uint32_t>(random() % 4),
-                              static_cast<uint16_t>(first - 5 + random() % 60)};
-        uint16_t known = 0;
-        const bool exists = model.Find(p, far, known) != nullptr;
-        const auto port = static_cast<uint16_t>(first - 3 + random() % 50);
-        switch (random() % 8) {
-          case 0:
-          case 1:
-          case 2: {
-            const auto given = bindings.PortOf(protocol, far, now);
-            auto& ports = model.by_port[p];
-            if (exists) {
-              // RFC 4787 REQ-1: endpoint-independent, the same port as long as it lives.
-              REQUIRE(given == known);
-              break;
-            }
-            if (ports.size() == static_cast<size_t>(last - first + 1)) {
-              REQUIRE(!given.has_value());
-              break;
-            }
-            REQUIRE(given.has_value());
-            REQUIRE(*given >= first);
-            REQUIRE(*given <= last);
-            REQUIRE(ports.count(*given) == 0);  // RFC 4787 REQ-3: no overloading
-            if (far.port >= first && far.port <= last && ports.count(far.port) == 0)
-              REQUIRE(*given == far.port);
-            ports[*given] = {far, now};
-            break;
-          }
-          case 3:
-            REQUIRE(bindings.FindPort(protocol, far) == (exists ? std::optional(known) : std::nullopt));
-            break;
-          case 4: {
-            const auto found = bindings.FarOf(protocol, port);
-            const auto entry = model.by_port[p].find(port);
-            REQUIRE(found.has_value() == (entry != model.by_port[p].end()));
-            if (found) REQUIRE(KeyOf(*found) == KeyOf(entry->second.far));
-            break;
-          }
-          case 5:
-            if (exists) {
-              bindings.Touch(protocol, known, now);
-              model.by_port[p][known].used = now;
-            }
-            break;
-          case 6: {
-            now += random() % 40;
-            size_t in_use = 0;
-            for (int q = 0; q < 3; q++) {
-              std::erase_if(model.by_port[q],
-                            [&](const auto& entry) { return now - entry.second.used > kTimeouts[q]; });
-              in_use += model.by_port[q].size();
-            }
-            REQUIRE(bindings.Sweep(now) == in_use);
-            REQUIRE(bindings.Rows(now).size() == in_use);
-            break;
-          }
-          default:
-            if (random() % 50 != 0) break;
-            bindings.DropPeer(far.peer_id);
-            for (auto& ports : model.by_port) {
-              std::erase_if(ports,
-                            [&](const auto& entry) { return entry.second.far.peer_id == far.peer_id; });
-            }
-        }
+  TEST_CASE("random packets and time against a simple model: mapping, filtering, timers, full tables") {
+    for (unsigned seed = 1; seed <= 60; seed++) {
+      CAPTURE(seed);
+      RandomRun run(seed);
+      for (int step = 0; step < 600; step++) {
+        CAPTURE(step);
+        run.Step();
       }
     }
   }
 
   TEST_CASE("no range, no binding") {
     Bindings bindings;
-    CHECK(!bindings.PortOf(NatProtocol::udp, {0, 1, 2}, 1));
-    CHECK(bindings.Sweep(1) == 0);
-    CHECK(bindings.Rows(1).empty());
+    CHECK(!PortOf(bindings, NatProtocol::udp, {0, 1, 2}, 1));
+    CHECK(bindings.Sweep(1).flows == 0);
+    CHECK(bindings.Rows(0, 10, 1).rows.empty());
+    bindings.Configure({0, 0, {kPool}, 100});
+    CHECK(!PortOf(bindings, NatProtocol::udp, {0, 1, 2}, 1));
+    CHECK(!bindings.FarOf(NatProtocol::udp, {kPool, 2}));
+    CHECK(!bindings.FarOf(NatProtocol::udp, {0, 2}));
   }
 
-  TEST_CASE("a smaller range drops what lies outside, the rest stays") {
-    Bindings bindings;
-    bindings.SetRange(1000, 2000);
-    CHECK(bindings.PortOf(NatProtocol::udp, {0, 1, 1000}, 1) == 1000);
-    CHECK(bindings.PortOf(NatProtocol::udp, {0, 1, 2000}, 1) == 2000);
-    bindings.SetRange(1500, 2000);
-    CHECK(!bindings.FarOf(NatProtocol::udp, 1000));
-    CHECK(bindings.FindPort(NatProtocol::udp, {0, 1, 2000}) == 2000);
-    CHECK(bindings.Sweep(1) == 1);
-  }
-
-  TEST_CASE("the whole range of ports is used, to the last one, and a free one is found again") {
-    Bindings bindings;
-    bindings.SetRange(1, 65535);
-    for (uint32_t i = 1; i <= 65535; i++) {
-      REQUIRE(bindings.PortOf(NatProtocol::udp, {3, i, 7}, 1).has_value());
+  TEST_CASE("checklist 27: TCP timers by the state of each connection (RFC 5382 REQ-5)") {
+    const auto bindings = Make(1000, 1999);
+    const FarEndpoint far{0, 1, 1000};
+    const auto mapping = bindings->FromFar(NatProtocol::tcp, far, kNear, kSyn, 1).mapping;
+    CHECK(OnlyState(*bindings) == FlowState::transitory);
+    SUBCASE("half open: four minutes") {
+      CHECK(bindings->Sweep(1 + 240).flows == 1);
+      CHECK(bindings->Sweep(2 + 240).flows == 0);
+      CHECK(!bindings->MappingOf(NatProtocol::tcp, far));
     }
-    CHECK(!bindings.PortOf(NatProtocol::udp, {4, 1, 7}, 1));
-    for (uint32_t i = 1; i <= 65535; i += 97) {
-      const auto port = bindings.FindPort(NatProtocol::udp, {3, i, 7});
-      REQUIRE(port.has_value());
-      REQUIRE(bindings.FarOf(NatProtocol::udp, *port)->address == i);
+    SUBCASE("established: two hours and four minutes") {
+      Connect(*bindings, far, kNear, 1);
+      CHECK(OnlyState(*bindings) == FlowState::established);
+      CHECK(bindings->Sweep(1 + 7440).flows == 1);
+      CHECK(bindings->Sweep(2 + 7440).flows == 0);
     }
-    CHECK(bindings.Sweep(2 + Bindings::kUdpTimeout) == 0);
-    CHECK(bindings.PortOf(NatProtocol::udp, {4, 1, 7}, 400) == 7);
-  }
-
-  TEST_CASE("one endpoint that comes and goes for ever costs the same each time") {
-    Bindings bindings;
-    bindings.SetRange(5000, 5003);
-    uint32_t now = 1;
-    // Cells of the index that only filled up would make this quadratic, and the test time out.
-    for (int round = 0; round < 300000; round++) {
-      REQUIRE(bindings.PortOf(NatProtocol::icmp, {0, 0x0a000001, 5000}, now) == 5000);
-      now += Bindings::kIcmpTimeout + 1;
-      REQUIRE(bindings.Sweep(now) == 0);
+    SUBCASE("closed by both ends: four minutes, and not after one FIN alone") {
+      Connect(*bindings, far, kNear, 1);
+      bindings->FromFar(NatProtocol::tcp, far, kNear, kFin | kAck, 10);
+      CHECK(OnlyState(*bindings) == FlowState::established);
+      bindings->FromNear(NatProtocol::tcp, mapping, kNear, kFin | kAck, 10);
+      CHECK(OnlyState(*bindings) == FlowState::closing);
+      CHECK(bindings->Sweep(10 + 240).flows == 1);
+      CHECK(bindings->Sweep(11 + 240).flows == 0);
     }
-  }
-
-  TEST_CASE("the index survives far more endpoints than it has cells") {
-    Bindings bindings;
-    bindings.SetRange(5000, 5003);
-    uint32_t now = 1;
-    for (uint32_t round = 0; round < 300000; round++) {
-      const auto port = bindings.PortOf(NatProtocol::udp, {0, round, static_cast<uint16_t>(round)}, now);
-      REQUIRE(port.has_value());
-      REQUIRE(bindings.FindPort(NatProtocol::udp, {0, round, static_cast<uint16_t>(round)}) == port);
-      now += Bindings::kUdpTimeout + 1;
-      bindings.Sweep(now);
+    SUBCASE("a RST that both ends ignore was forged") {
+      Connect(*bindings, far, kNear, 1);
+      bindings->FromNear(NatProtocol::tcp, mapping, kNear, kRst, 10);
+      CHECK(OnlyState(*bindings) == FlowState::closing);
+      bindings->FromNear(NatProtocol::tcp, mapping, kNear, kAck, 11);
+      CHECK(OnlyState(*bindings) == FlowState::closing);
+      bindings->FromFar(NatProtocol::tcp, far, kNear, kAck, 11);
+      CHECK(OnlyState(*bindings) == FlowState::established);
+    }
+    SUBCASE("a new connection between the same ports starts afresh") {
+      bindings->FromNear(NatProtocol::tcp, mapping, kNear, kRst, 10);
+      Connect(*bindings, far, kNear, 11);
+      CHECK(OnlyState(*bindings) == FlowState::established);
+    }
+    SUBCASE("the end of one connection of a port says nothing about its others") {
+      const NearEndpoint other{kNear.address, 444};
+      Connect(*bindings, far, kNear, 1);
+      Connect(*bindings, far, other, 1);
+      bindings->FromNear(NatProtocol::tcp, mapping, kNear, kRst, 1);
+      CHECK(bindings->Sweep(1 + 241).flows == 1);
+      CHECK(bindings->FarOf(NatProtocol::tcp, mapping).has_value());
+      CHECK(bindings->FromFar(NatProtocol::tcp, far, other, kAck, 500).mapping.port == mapping.port);
     }
   }
 
-  TEST_CASE("TCP timers follow the connection (RFC 5382 REQ-5)") {
-    Bindings bindings;
-    bindings.SetRange(1000, 1999);
-    const uint16_t port = *bindings.PortOf(NatProtocol::tcp, {0, 1, 1000}, 1);
-    bindings.TouchTcp(port, wire::kTcpSyn, true, 1);
-    CHECK(StateOf(bindings, port, 1) == Bindings::State::transitory);
-    Connect(bindings, port, 1);
-    CHECK(StateOf(bindings, port, 1) == Bindings::State::established);
-    CHECK(bindings.Sweep(1 + Bindings::kTcpEstablishedTimeout) == 1);
-    SUBCASE("established ones stay for 2 h 4 min") {
-      CHECK(bindings.Sweep(2 + Bindings::kTcpEstablishedTimeout) == 0);
+  TEST_CASE("checklist 25: simultaneous open, a split handshake, and a connection taken up in its middle") {
+    const auto bindings = Make(1000, 1999);
+    const FarEndpoint far{0, 1, 1000};
+    const auto mapping = bindings->FromFar(NatProtocol::tcp, far, kNear, kSyn, 1).mapping;
+    SUBCASE("both SYN, both SYN-ACK") {
+      bindings->FromNear(NatProtocol::tcp, mapping, kNear, kSyn, 1);
+      bindings->FromFar(NatProtocol::tcp, far, kNear, kSyn | kAck, 1);
+      bindings->FromNear(NatProtocol::tcp, mapping, kNear, kSyn | kAck, 1);
     }
-    SUBCASE("closed by both ends: four minutes, also after one FIN alone was seen") {
-      bindings.TouchTcp(port, wire::kTcpFin | wire::kTcpAck, true, 10);
-      CHECK(StateOf(bindings, port, 10) == Bindings::State::established);
-      bindings.TouchTcp(port, wire::kTcpFin | wire::kTcpAck, false, 10);
-      CHECK(StateOf(bindings, port, 10) == Bindings::State::closing);
-      CHECK(bindings.Sweep(10 + Bindings::kTcpTransitoryTimeout) == 1);
-      CHECK(bindings.Sweep(11 + Bindings::kTcpTransitoryTimeout) == 0);
+    SUBCASE("the answer's SYN and ACK apart") {
+      bindings->FromNear(NatProtocol::tcp, mapping, kNear, kAck, 1);
+      bindings->FromNear(NatProtocol::tcp, mapping, kNear, kSyn, 1);
+      bindings->FromFar(NatProtocol::tcp, far, kNear, kSyn | kAck, 1);
     }
-    SUBCASE("reset") {
-      bindings.TouchTcp(port, wire::kTcpRst, false, 10);
-      CHECK(StateOf(bindings, port, 10) == Bindings::State::closing);
+    SUBCASE("only data") {
+      bindings->FromFar(NatProtocol::tcp, far, kNear, kAck, 1);
+      bindings->FromNear(NatProtocol::tcp, mapping, kNear, kAck, 1);
     }
-    SUBCASE("a new connection from the same far port starts afresh") {
-      bindings.TouchTcp(port, wire::kTcpRst, false, 10);
-      bindings.TouchTcp(port, wire::kTcpSyn, true, 11);
-      CHECK(StateOf(bindings, port, 11) == Bindings::State::transitory);
+    CHECK(OnlyState(*bindings) == FlowState::established);
+  }
+
+  TEST_CASE("every port of every address is used for each protocol, and then a flow is refused") {
+    const auto bindings = Make(1024, 2047, 10'000, {kPool, kPool + 1});
+    for (const NatProtocol protocol : {NatProtocol::tcp, NatProtocol::udp, NatProtocol::icmp}) {
+      for (uint32_t i = 0; i < 2048; i++) REQUIRE(PortOf(*bindings, protocol, {3, i, 7}, 1).has_value());
+      CHECK(bindings->FromFar(protocol, {4, 1, 7}, kNear, 0, 1).outcome == Outcome::bindings_full);
+    }
+    CHECK(bindings->Sweep(1).bindings == 3 * 2048);
+    for (const auto& row : AllRows(*bindings, 1)) {
+      REQUIRE(bindings->FarOf(row.protocol, row.mapping)->address == row.far.address);
+    }
+  }
+
+  TEST_CASE("no single far host can take it all: an eighth is left for the others") {
+    SUBCASE("ports") {
+      const auto bindings = Make(1000, 1079);
+      uint32_t given = 0;
+      for (uint16_t port = 1; port < 500; port++) {
+        given += PortOf(*bindings, NatProtocol::udp, {0, 1, port}, 1).has_value() ? 1 : 0;
+      }
+      CHECK(given == 70);
+      for (uint32_t host = 2; host < 12; host++) CHECK(PortOf(*bindings, NatProtocol::udp, {0, host, 5}, 1));
+    }
+    SUBCASE("flows") {
+      const auto bindings = Make(1000, 1999, 80);
+      uint32_t given = 0;
+      for (uint16_t port = 1; port < 500; port++) {
+        given += PortOf(*bindings, NatProtocol::udp, {0, 1, 1}, 1, {7, port}).has_value() ? 1 : 0;
+      }
+      CHECK(given == 70);
+      for (uint32_t host = 2; host < 12; host++) CHECK(PortOf(*bindings, NatProtocol::udp, {0, host, 5}, 1));
+    }
+    SUBCASE("half-open connections of the one that floods give way, its own and for others") {
+      const auto bindings = Make(1000, 1999, 80);
+      for (uint16_t port = 1; port < 500; port++) {
+        REQUIRE(PortOf(*bindings, NatProtocol::tcp, {0, 1, 1}, port, {7, port}, kSyn).has_value());
+      }
+      for (uint32_t host = 2; host < 32; host++) {
+        REQUIRE(PortOf(*bindings, NatProtocol::tcp, {0, host, 5}, 600, kNear, kSyn));
+        Connect(*bindings, {0, host, 5}, kNear, 600);
+      }
+      for (uint16_t port = 1; port < 500; port++) {
+        static_cast<void>(PortOf(*bindings, NatProtocol::tcp, {0, 1, 1}, 601, {8, port}, kSyn));
+      }
+      for (uint32_t host = 2; host < 32; host++) {
+        REQUIRE(bindings->MappingOf(NatProtocol::tcp, {0, host, 5}).has_value());
+      }
     }
   }
 
   TEST_CASE("a full table takes the connection that was closed longest ago, and never a live one") {
-    Bindings bindings;
-    bindings.SetRange(1000, 1003);
-    for (uint32_t i = 0; i < 4; i++) {
-      REQUIRE(bindings.PortOf(NatProtocol::tcp, {0, i, 1}, 1).has_value());
-      Connect(bindings, static_cast<uint16_t>(1000 + i), 1);
-    }
-    CHECK(!bindings.PortOf(NatProtocol::tcp, {0, 9, 1}, 2));
-    bindings.TouchTcp(1002, wire::kTcpRst, false, 5);
-    bindings.TouchTcp(1001, wire::kTcpRst, false, 6);
-    // A worker's clock may be a moment ahead of the one that looks for a port.
-    CHECK(bindings.PortOf(NatProtocol::tcp, {0, 9, 1}, 5) == 1002);
-    CHECK(bindings.PortOf(NatProtocol::tcp, {0, 10, 1}, 7) == 1001);
-    CHECK(!bindings.PortOf(NatProtocol::tcp, {0, 11, 1}, 8));
-    CHECK(bindings.FindPort(NatProtocol::tcp, {0, 0, 1}) == 1000);
+    const auto bindings = Make(1000, 1003);
+    for (uint32_t i = 0; i < 4; i++) Connect(*bindings, {0, i, 1}, kNear, 1);
+    CHECK(!PortOf(*bindings, NatProtocol::tcp, {0, 0, 9}, 2));
+    const auto reset = [&](uint32_t host, uint32_t now) {
+      bindings->FromFar(NatProtocol::tcp, {0, host, 1}, kNear, kRst, now);
+      return bindings->MappingOf(NatProtocol::tcp, {0, host, 1})->port;
+    };
+    // Each gives way to its own host only: nobody holds more than a share of one.
+    const uint16_t second = reset(2, 5), first = reset(1, 6);
+    CHECK(PortOf(*bindings, NatProtocol::tcp, {0, 2, 9}, 7) == second);
+    CHECK(PortOf(*bindings, NatProtocol::tcp, {0, 1, 9}, 7) == first);
+    CHECK(!PortOf(*bindings, NatProtocol::tcp, {0, 3, 9}, 8));
+    CHECK(bindings->MappingOf(NatProtocol::tcp, {0, 0, 1}).has_value());
   }
 
-  TEST_CASE("a sweep with an older clock frees nothing") {
-    Bindings bindings;
-    bindings.SetRange(1000, 1003);
-    bindings.PortOf(NatProtocol::udp, {0, 1, 1000}, 100);
-    CHECK(bindings.Sweep(99) == 1);
-    CHECK(bindings.Rows(99).front().idle_seconds == 0);
+  TEST_CASE("a sweep in pieces gets everywhere; one with an older clock frees nothing") {
+    const auto bindings = Make(1000, 1999, 300);
+    for (uint16_t i = 0; i < 100; i++) REQUIRE(PortOf(*bindings, NatProtocol::udp, {0, 1, i}, 100));
+    CHECK(bindings->Sweep(99).flows == 100);
+    CHECK(bindings->Rows(0, 1, 99).rows.front().idle_seconds == 0);
+    const uint32_t some = bindings->Sweep(401, 64).flows;
+    CHECK(some > 0);
+    CHECK(some < 100);
+    for (int i = 0; i < 20; i++) bindings->Sweep(401, 64);
+    CHECK(bindings->Sweep(401, 0).flows == 0);
+  }
+
+  TEST_CASE("endpoints that come and go for ever cost the same each time") {
+    const auto bindings = Make(5000, 5003, 64);
+    uint32_t now = 1;
+    for (uint32_t round = 0; round < 300000; round++) {
+      const FarEndpoint far{0, round, static_cast<uint16_t>(round)};
+      const auto port = PortOf(*bindings, NatProtocol::udp, far, now, {round, 1});
+      REQUIRE(port.has_value());
+      REQUIRE(bindings->MappingOf(NatProtocol::udp, far)->port == port);
+      now += kUdpTimeout + 1;
+      REQUIRE(bindings->Sweep(now).flows == 0);
+    }
+  }
+
+  TEST_CASE("pages tell every flow once, whatever their size") {
+    const auto bindings = Make(1000, 1999, 5000);
+    for (uint16_t i = 0; i < 800; i++) {
+      for (uint16_t j = 0; j < 5; j++) PortOf(*bindings, NatProtocol::udp, {0, 1, i}, 1, {9, j});
+    }
+    for (const uint32_t most : {1u, 7u, 1000u, 100'000u}) {
+      std::set<std::tuple<uint16_t, uint16_t>> seen;
+      for (uint32_t from = 0;;) {
+        const auto page = bindings->Rows(from, most, 1);
+        REQUIRE(page.rows.size() <= most);
+        for (const auto& row : page.rows) REQUIRE(seen.insert({row.far.port, row.near.port}).second);
+        if (page.next == 0) break;
+        from = page.next;
+      }
+      CHECK(seen.size() == 4000);
+    }
+    CHECK(bindings->Rows(~0u, 10, 1).rows.empty());
+  }
+
+  TEST_CASE("what one process has told, the next takes up: the same ports, states and ages") {
+    std::mt19937 random(3);
+    const auto before = Make(2000, 2100, 500, {kPool, kPool + 1});
+    for (int i = 0; i < 400; i++) {
+      const auto protocol = static_cast<NatProtocol>(random() % 3);
+      const FarEndpoint far{0, static_cast<uint32_t>(random() % 8), static_cast<uint16_t>(random() % 8)};
+      const NearEndpoint near{static_cast<uint32_t>(random() % 8), 0};
+      before->FromFar(protocol, far, near, kAck, 5000 + random() % 40);
+    }
+    const auto rows = AllRows(*before, 5040);
+    const auto after = Make(2000, 2100, 500, {kPool + 1, kPool});
+    for (const auto& row : rows) REQUIRE(after->Restore(row, 70));  // another clock, younger than the flows
+    CHECK(after->Sweep(70).flows == rows.size());
+    CHECK(after->Sweep(70).bindings == before->Sweep(5040).bindings);
+    for (const auto& row : rows) {
+      CHECK(!after->Restore(row, 70));
+      const auto mapping = after->MappingOf(row.protocol, row.far);
+      REQUIRE(mapping.has_value());
+      CHECK(mapping->port == row.mapping.port);
+      CHECK(mapping->address == row.mapping.address);
+    }
+    const auto idle = [](const auto& list) {
+      uint64_t sum = 0;
+      for (const auto& row : list) sum += row.idle_seconds * (1 + row.far.port) + row.tcp_seen;
+      return sum;
+    };
+    CHECK(idle(AllRows(*after, 70)) == idle(rows));
+  }
+
+  TEST_CASE("only what fits is taken up") {
+    const auto bindings = Make(2000, 2009, 4);
+    const auto refused = [&](auto&& change) {
+      auto row = Restorable(1);
+      change(row);
+      return !bindings->Restore(row, 100) && bindings->Sweep(100).flows == 0;
+    };
+    CHECK(refused([](auto& row) { row.mapping.port = 1999; }));
+    CHECK(refused([](auto& row) { row.mapping.port = 2010; }));
+    CHECK(refused([](auto& row) { row.mapping.address = kPool + 1; }));
+    CHECK(refused([](auto& row) { row.mapping.address = 0; }));
+    CHECK(refused([](auto& row) { row.protocol = NatProtocol::count_; }));
+    CHECK(refused([](auto& row) { row.far.peer_id = 0x8000; }));
+    CHECK(refused([](auto& row) { row.tcp_seen = 1; }));
+    CHECK(refused([](auto& row) { row.idle_seconds = kUdpTimeout + 1; }));
+    CHECK(refused([](auto& row) {
+      row.protocol = NatProtocol::tcp;
+      row.tcp_seen = 32;
+    }));
+    REQUIRE(bindings->Restore(Restorable(1), 100));
+    auto other_far = Restorable(1);
+    other_far.far.address = 99;
+    CHECK(!bindings->Restore(other_far, 100));
+    auto other_port = Restorable(1);
+    other_port.mapping.port = 2005;
+    CHECK(!bindings->Restore(other_port, 100));
+    for (uint32_t i = 2; i <= 4; i++) REQUIRE(bindings->Restore(Restorable(i), 100));
+    CHECK(!bindings->Restore(Restorable(5), 100));
   }
 }
 

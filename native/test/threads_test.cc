@@ -16,6 +16,8 @@ namespace vpc_conn {
 
 namespace {
 
+constexpr uint32_t kPool = 0x0a000005;
+
 template <typename Work>
 void InThreads(int count, const Work& work) {
   std::vector<std::thread> threads;
@@ -34,37 +36,45 @@ std::unique_ptr<forward::Snapshot> MakeSnapshot(uint64_t generation) {
 }  // namespace
 
 TEST_SUITE("threads") {
-  TEST_CASE("bindings: two workers make and look up while a third thread sweeps") {
+  TEST_CASE("bindings: two workers make and look up while a third thread sweeps and lists") {
     forward::Bindings bindings;
-    bindings.SetRange(1000, 1063);
+    bindings.Configure({1000, 1063, {kPool}, 300});
     std::atomic<uint32_t> now{1};
     std::atomic<int> working{2};
     std::atomic<int> wrong{0};
     std::atomic<int> made{0};
     InThreads(3, [&](int index) {
       if (index == 2) {
-        while (working.load() != 0) {
+        for (uint32_t round = 0; working.load() != 0; round++) {
           bindings.Sweep(now.load());
-          bindings.Rows(now.load());
-          now.fetch_add(1 + forward::Bindings::kUdpTimeout / 8);
+          for (const auto& row : bindings.Rows(0, 1000, now.load()).rows) {
+            if (row.far.address >= 128 || row.near.address >= 16) wrong.fetch_add(1);
+          }
+          now.fetch_add(1 + forward::kUdpTimeout / 8);
+          if (round % 16 == 0)
+            bindings.Configure({static_cast<uint16_t>(1000 + round / 16 % 8), 1063, {kPool}, 300});
           std::this_thread::yield();
         }
         return;
       }
       std::mt19937 random(static_cast<unsigned>(index));
       for (int step = 0; step < 20000; step++) {
-        const forward::Bindings::FarEndpoint far{0, static_cast<uint32_t>(random() % 128), 7};
+        const forward::FarEndpoint far{0, static_cast<uint32_t>(random() % 128), 7};
+        const forward::NearEndpoint near{static_cast<uint32_t>(random() % 16), 9};
         const uint32_t second = now.load();
-        const auto port = bindings.PortOf(forward::NatProtocol::udp, far, second);
-        if (!port) continue;
+        const auto flags = static_cast<uint8_t>(random());
+        const auto tcp = bindings.FromFar(forward::NatProtocol::tcp, far, near, flags, second);
+        if (tcp.outcome == forward::Bindings::Outcome::mapped) {
+          bindings.FromNear(forward::NatProtocol::tcp, tcp.mapping, near, flags, second);
+        }
+        const auto [outcome, mapping] = bindings.FromFar(forward::NatProtocol::udp, far, near, 0, second);
+        if (outcome != forward::Bindings::Outcome::mapped) continue;
         made.fetch_add(1, std::memory_order_relaxed);
-        if (*port < 1000 || *port > 1063) wrong.fetch_add(1);
-        bindings.Touch(forward::NatProtocol::udp, *port, second);
+        if (mapping.address != kPool || mapping.port < 1000 || mapping.port > 1063) wrong.fetch_add(1);
+        bindings.FromNear(forward::NatProtocol::udp, mapping, near, 0, second);
         // It may have been swept meanwhile, but never names a half-written endpoint.
-        const auto back = bindings.FarOf(forward::NatProtocol::udp, *port);
+        const auto back = bindings.FarOf(forward::NatProtocol::udp, mapping);
         if (back && (back->peer_id != 0 || back->address >= 128 || back->port != 7)) wrong.fetch_add(1);
-        const auto tcp = bindings.PortOf(forward::NatProtocol::tcp, far, second);
-        if (tcp) bindings.TouchTcp(*tcp, static_cast<uint8_t>(random()), index == 0, second);
       }
       working.fetch_sub(1);
     });
@@ -74,34 +84,43 @@ TEST_SUITE("threads") {
 
   TEST_CASE("bindings: two workers that meet the same endpoint at once give it one port") {
     forward::Bindings bindings;
-    bindings.SetRange(1000, 2000);
+    bindings.Configure({1000, 2000, {kPool}, 1000});
     for (uint32_t round = 0; round < 300; round++) {
-      std::array<std::optional<uint16_t>, 2> ports;
+      std::array<forward::Bindings::Opened, 2> opened{};
       std::atomic<int> ready{0};
       InThreads(2, [&](int index) {
         ready.fetch_add(1);
         while (ready.load() != 2) std::this_thread::yield();
-        ports[static_cast<size_t>(index)] = bindings.PortOf(forward::NatProtocol::udp, {0, round, 5}, 1);
+        opened[static_cast<size_t>(index)] = bindings.FromFar(forward::NatProtocol::udp, {0, round, 5},
+                                                              {1, static_cast<uint16_t>(index)}, 0, 1);
       });
-      REQUIRE(ports[0].has_value());
-      REQUIRE(ports[0] == ports[1]);
-      REQUIRE(bindings.Sweep(1) == round + 1);
+      REQUIRE(opened[0].outcome == forward::Bindings::Outcome::mapped);
+      REQUIRE(opened[0].mapping.port == opened[1].mapping.port);
+      REQUIRE(bindings.Sweep(1).bindings == round + 1);
+      REQUIRE(bindings.Sweep(1).flows == 2 * round + 2);
     }
   }
 
   TEST_CASE("bindings: the FINs of both ends, seen by two workers at once, are both kept") {
     forward::Bindings bindings;
-    bindings.SetRange(1000, 2000);
+    bindings.Configure({1000, 2000, {kPool}, 1000});
+    const forward::NearEndpoint near{1, 2};
     for (uint16_t round = 0; round < 300; round++) {
-      const uint16_t port = *bindings.PortOf(forward::NatProtocol::tcp, {0, 1, round}, 1);
+      const forward::FarEndpoint far{0, 1, round};
+      const auto mapping = bindings.FromFar(forward::NatProtocol::tcp, far, near, 0, 1).mapping;
       std::atomic<int> ready{0};
       InThreads(2, [&](int index) {
         ready.fetch_add(1);
         while (ready.load() != 2) std::this_thread::yield();
-        bindings.TouchTcp(port, wire::kTcpFin | wire::kTcpAck, index == 0, 1);
+        constexpr uint8_t kFlags = wire::kTcpFin | wire::kTcpAck;
+        if (index == 0) {
+          bindings.FromFar(forward::NatProtocol::tcp, far, near, kFlags, 1);
+        } else {
+          bindings.FromNear(forward::NatProtocol::tcp, mapping, near, kFlags, 1);
+        }
       });
-      // A binding whose FINs were both seen is swept after four minutes, not two hours.
-      REQUIRE(bindings.Sweep(2 + forward::Bindings::kTcpTransitoryTimeout) == 0);
+      // A flow whose FINs were both seen is swept after four minutes, not two hours.
+      REQUIRE(bindings.Sweep(2 + forward::kTcpTransitoryTimeout).flows == 0);
     }
   }
 
