@@ -245,6 +245,7 @@ class Suite {
     AddChecksums();
     AddParse();
     AddLookups();
+    AddFlows();
     AddRewrites();
     AddEncap();
     AddDecap();
@@ -281,7 +282,7 @@ class Suite {
   }
 
   void AddLookups() {
-    for (const uint32_t count : {1U, 10'000U}) {
+    for (const uint32_t count : {10U, 10'000U}) {
       const auto table = std::make_shared<forward::ForwardingTable>(Table(count));
       const auto order = std::make_shared<std::vector<uint32_t>>();
       for (const auto& entry : table->contents().proxied) order->push_back(entry.address);
@@ -291,6 +292,55 @@ class Suite {
             for (uint32_t i = 0, at = 0; i < units; i++) {
               Keep(table->FarHostOf((*order)[at]));
               if (++at == order->size()) at = 0;
+            }
+          });
+    }
+  }
+
+  // What masquerade does for a packet, with flows in random order: of 64 local endpoints for each port.
+  void AddFlows() {
+    for (const uint32_t count : {1'000U, 1'000'000U}) {
+      const auto bindings = std::make_shared<forward::Bindings>();
+      bindings->Configure({1024, 65535, {kGateway}, 1'200'000});
+      struct Flow {
+        forward::FarEndpoint far;
+        forward::NearEndpoint near;
+        forward::Mapping mapping;
+      };
+      const auto flows = std::make_shared<std::vector<Flow>>();
+      for (uint32_t i = 0; i < count; i++) {
+        Flow flow{{0, kFarHost + i / 64 / 200, static_cast<uint16_t>(1024 + i / 64)},
+                  {kLocalHost + i % 64, static_cast<uint16_t>(i)},
+                  {}};
+        const auto opened = bindings->FromFar(forward::NatProtocol::udp, flow.far, flow.near, 0, 1);
+        if (opened.outcome != forward::Bindings::Outcome::mapped) {
+          std::fprintf(stderr, "micro: flow %u was refused\n", i);
+          std::exit(1);
+        }
+        flow.mapping = opened.mapping;
+        flows->push_back(flow);
+      }
+      std::shuffle(flows->begin(), flows->end(), random_);
+      const std::string known = count == 1'000 ? "1,000 flows" : "1,000,000 flows";
+      const std::string name = count == 1'000 ? "1k" : "1m";
+      const auto at = std::make_shared<size_t>(0);
+      const auto next = [flows, at]() -> const Flow& {
+        if (++*at >= flows->size()) *at = 0;
+        return (*flows)[*at];
+      };
+      Add("flow-decap-" + name, "masquerade state of a packet from the far side, " + known,
+          [bindings, next](uint32_t units) {
+            for (uint32_t i = 0; i < units; i++) {
+              const Flow& flow = next();
+              Keep(bindings->FromFar(forward::NatProtocol::udp, flow.far, flow.near, 0, 1));
+            }
+          });
+      Add("flow-encap-" + name, "masquerade state of a packet to the far side, " + known,
+          [bindings, next](uint32_t units) {
+            for (uint32_t i = 0; i < units; i++) {
+              const Flow& flow = next();
+              Keep(bindings->FarOf(forward::NatProtocol::udp, flow.mapping));
+              bindings->FromNear(forward::NatProtocol::udp, flow.mapping, flow.near, 0, 1);
             }
           });
     }
