@@ -393,6 +393,18 @@ const TABLE: readonly (readonly [what: string, text: string, code: string, messa
     'gateway.yaml:8:9: peers[0].proxied[1]: far hosts in 10.0.1.0/24 have a proxied address already at gateway.yaml:7:9. Remove one of the two: what a far host sends can bear only one address.',
   ],
   [
+    'a masquerade address twice',
+    `masquerade: { addresses: [10.0.0.6, 10.0.0.6] }\n${PEERS}  - { name: b, address: 198.18.0.2 }\n`,
+    'settings-duplicate-pool',
+    'gateway.yaml:1:37: masquerade.addresses[1]: 10.0.0.6 is already listed at gateway.yaml:1:27. Remove one of the two.',
+  ],
+  [
+    'a masquerade address that is proxied',
+    `masquerade: { addresses: [10.0.2.6] }\n${PEERS}  - { name: b, address: 198.18.0.2, proxied: [10.0.2.0/24] }\n`,
+    'settings-pool-proxied',
+    'gateway.yaml:1:27: masquerade.addresses[0]: 10.0.2.6 is also proxied, at gateway.yaml:5:47. Masquerade behind an address that stands for no far host.',
+  ],
+  [
     'peers of one name',
     `${PEERS}  - { name: b, address: 198.18.0.2 }\n  - { name: b, address: 198.18.0.3 }\n`,
     'settings-duplicate-peer',

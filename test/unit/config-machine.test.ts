@@ -24,6 +24,7 @@ interface Change {
   peer?: string;
   unlisted?: string;
   ports?: string;
+  pool?: string;
   proxied?: string;
 }
 
@@ -37,7 +38,7 @@ peers:
     address: ${change.peer ?? '198.18.0.2'}
     proxied: [${change.proxied ?? '10.0.0.21'}]
     unlisted: ${change.unlisted ?? 'drop'}
-masquerade: { ports: ${change.ports ?? '61000-65535'} }
+masquerade: { ports: ${change.ports ?? '61000-65535'}, addresses: [${change.pool ?? ''}] }
 `,
     'gateway.yaml',
   );
@@ -102,25 +103,25 @@ const TABLE: readonly (readonly [what: string, Change, Partial<MachineFacts>, st
     'own address proxied',
     { proxied: '10.0.0.5' },
     {},
-    "error proxied-own-address gateway.yaml:6:15: peers[0].proxied[0]: 10.0.0.5 is this gateway's own address on ens5. Proxy another address, one that only stands for the far host.",
+    "error proxied-own-address gateway.yaml:6:15: peers[0].proxied[0]: 10.0.0.5 is this gateway's own address (overlay.address at gateway.yaml:1:38). Proxy another address, one that only stands for the far host.",
   ],
   [
     'own default address proxied',
     { overlay: 'interface: ens5', proxied: '10.0.0.5' },
     {},
-    "error proxied-own-address gateway.yaml:6:15: peers[0].proxied[0]: 10.0.0.5 is this gateway's own address on ens5. Proxy another address, one that only stands for the far host.",
+    "error proxied-own-address gateway.yaml:6:15: peers[0].proxied[0]: 10.0.0.5 is this gateway's own address (the first of ens5). Proxy another address, one that only stands for the far host.",
   ],
   [
     'a prefix that swallows the own address',
     { proxied: '10.0.0.0/28' },
     {},
-    "error proxied-own-address gateway.yaml:6:15: peers[0].proxied[0]: 10.0.0.0/28 holds this gateway's own address 10.0.0.5 (ens5). Proxy a prefix without it, or list single addresses.",
+    "error proxied-own-address gateway.yaml:6:15: peers[0].proxied[0]: 10.0.0.0/28 holds this gateway's own address 10.0.0.5 (overlay.address at gateway.yaml:1:38). Proxy a prefix without it, or list single addresses.",
   ],
   [
     'the tunnel source proxied',
     { proxied: '198.18.0.1' },
     {},
-    "error proxied-own-address gateway.yaml:6:15: peers[0].proxied[0]: 198.18.0.1 is this gateway's own address on ens6. Proxy another address, one that only stands for the far host.",
+    "error proxied-own-address gateway.yaml:6:15: peers[0].proxied[0]: 198.18.0.1 is this gateway's own address (underlay.address at gateway.yaml:2:39). Proxy another address, one that only stands for the far host.",
   ],
   ...['10.0.0.0', '10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.255'].map(
     (address) =>
@@ -153,7 +154,7 @@ const TABLE: readonly (readonly [what: string, Change, Partial<MachineFacts>, st
     'larger than the subnet',
     { proxied: '10.0.0.128/25', overlay: 'interface: ens5, address: 10.0.0.130' },
     { addresses: [{ ifindex: 2, address: '10.0.0.130', prefixLength: 28 }, ...MACHINE.addresses.slice(4)] },
-    "error proxied-own-address gateway.yaml:6:15: peers[0].proxied[0]: 10.0.0.128/25 holds this gateway's own address 10.0.0.130 (ens5). Proxy a prefix without it, or list single addresses.",
+    "error proxied-own-address gateway.yaml:6:15: peers[0].proxied[0]: 10.0.0.128/25 holds this gateway's own address 10.0.0.130 (overlay.address at gateway.yaml:1:38). Proxy a prefix without it, or list single addresses.",
   ],
   [
     'one address for both sides',
@@ -189,6 +190,17 @@ const TABLE: readonly (readonly [what: string, Change, Partial<MachineFacts>, st
 
 t.test('bad fits: the exact sentence, alone', async (t) => {
   for (const [what, change, machine, sentence] of TABLE) t.same(sentences(change, machine), [sentence], what);
+});
+
+t.test('a pool of masquerade addresses has to be of the overlay, and nobody else’s', async (t) => {
+  const pool = (addresses: string) => sentences({ unlisted: 'masquerade', pool: addresses });
+  t.same(pool('10.0.0.5, 10.0.0.6, 10.0.0.7'), []);
+  t.same(sentences({ pool: '10.9.9.9' }), [], 'not used');
+  t.match(pool('198.18.0.1'), [
+    /^error pool-own-address gateway\.yaml:8:48: masquerade\.addresses\[0\]: .*only\.$/,
+  ]);
+  t.match(pool('10.0.0.2'), [/^error pool-reserved .*Choose another address\.$/]);
+  t.match(pool('10.9.9.9'), [/^warning pool-off-subnet .*where you can\.$/]);
 });
 
 t.test('ports overlap only where masquerade gives them out, and where the range is known', async (t) => {

@@ -73,7 +73,7 @@ t.test('calls, errors and reconnection', async (t) => {
   t.teardown(() => client.close());
   t.match(await client.status(), { name: 'vpc-a', pid: 4711 });
   t.same(await Promise.all([client.flows(), client.neighbors(), client.call('stop')]), [
-    [],
+    { flows: [], total: 0 },
     [],
     { stopped: true },
   ]);

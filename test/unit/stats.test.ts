@@ -170,7 +170,7 @@ tcp       vpc-b  10.0.0.20:4000  10.0.0.5:61000  10.0.0.10:5432  established   3
     `
 PROTOCOL  PEER   FAR HOST        MASQUERADED AS  LOCAL HOST      STATE        IDLE
 tcp       vpc-b  10.0.0.20:4000  10.0.0.5:61000  10.0.0.10:5432  established   3 s
-1 of 70.0k flows; --limit shows more.
+1 of 70000 flows; --limit shows more.
 `,
   );
 });
