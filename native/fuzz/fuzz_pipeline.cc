@@ -216,7 +216,7 @@ void CheckTunnelled(const Bytes& frame, bool was_right) {
   REQUIRE_THAT(outer[1] == ip[1]);
   const uint32_t source = test::Get32(ip, 12);
   REQUIRE_THAT(!Forbidden(source) && !Table().IsReserved(source));
-  REQUIRE_THAT(!Table().IsProxied(source) && source != kGateway);
+  REQUIRE_THAT(!Table().IsProxied(source) && source != kGateway && !Table().IsPoolAddress(source));
   REQUIRE_THAT(!(ip[9] == wire::kProtocolEtherIp && Table().IsTunnelAddress(test::Get32(ip, 16))));
 }
 
@@ -231,9 +231,10 @@ void CheckDelivered(const Bytes& frame, bool was_right) {
   const uint32_t source = test::Get32(ip, 12);
   const uint32_t destination = test::Get32(ip, 16);
   // Only from what the VPC accepts from us, only to what is none of ours.
-  REQUIRE_THAT(Table().IsProxied(source) || source == kGateway);
+  REQUIRE_THAT(Table().IsProxied(source) || source == kGateway || Table().IsPoolAddress(source));
   REQUIRE_THAT(!Forbidden(destination) && !Table().IsReserved(destination));
   REQUIRE_THAT(!Table().IsProxied(destination) && destination != kGateway);
+  REQUIRE_THAT(!Table().IsPoolAddress(destination));
   REQUIRE_THAT(!(ip[9] == wire::kProtocolEtherIp && Table().IsTunnelAddress(destination)));
 }
 
