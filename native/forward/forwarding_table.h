@@ -47,7 +47,7 @@ struct TableContents {
   bool accept_reversed = false;  // EtherIP with its version nibble in the wrong half
   uint16_t masquerade_first_port = 0;
   uint16_t masquerade_last_port = 0;
-  uint32_t icmp_errors_per_second = 0;  // that one worker sends at most
+  uint32_t icmp_errors_per_second = 0;         // that one worker sends at most
   std::vector<uint32_t> masquerade_addresses;  // the overlay address may be one
   uint32_t masquerade_flows = 0;
 };

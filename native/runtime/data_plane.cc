@@ -65,8 +65,8 @@ uint64_t DataPlane::PublishSnapshot() {
 
 std::vector<sock_filter> DataPlane::OverlayFilter() const {
   const forward::TableContents& contents = table_->contents();
-  return io::OverlayFilter({contents.overlay_address, table_->masquerades_overlay_address(), contents.masquerade_first_port,
-                            contents.masquerade_last_port});
+  return io::OverlayFilter({contents.overlay_address, table_->masquerades_overlay_address(),
+                            contents.masquerade_first_port, contents.masquerade_last_port});
 }
 
 void DataPlane::Start() {

@@ -44,8 +44,6 @@ const ACKNOWLEDGE_POLL = 2;
 /** Netlink reports a change in several messages; they are read together, milliseconds. */
 const SETTLE = 20;
 const TICK = 1000;
-/** In one answer. */
-const FLOWS_OF_PAGE = 1000;
 
 export interface GatewayEvents {
   /** The gateway cannot go on and has already stopped by itself; the error says why and what to do. */
@@ -220,16 +218,9 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     return this.#running().neighbors.rows();
   }
 
-  flows({ from = 0, most = FLOWS_OF_PAGE }: FlowsRequest = {}): FlowsResult {
+  flows(request: FlowsRequest = {}): FlowsResult {
     const { dataPlane } = this.#running();
-    if (!isPlace(from) || !isPlace(most)) {
-      throw new VpcConnError(
-        'flows-request',
-        'from and most of a request for flows are whole numbers. Leave them out to begin at the start.',
-      );
-    }
-    const { flows, next } = dataPlane.flows(from, Math.min(most, FLOWS_OF_PAGE));
-    return { flows: flowsOf(this.#planned(), flows), next, total: this.#masqueraded.flows };
+    return flowsOf(this.#planned(), dataPlane, request, this.#masqueraded.flows);
   }
 
   async #bringUp(): Promise<void> {
@@ -518,10 +509,6 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     if (this.#plan === undefined) throw new VpcConnError('not-running', 'This gateway was not started.');
     return this.#plan;
   }
-}
-
-function isPlace(value: unknown): boolean {
-  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < 2 ** 32;
 }
 
 /** Seconds of CLOCK_MONOTONIC, the clock of the data plane's time stamps. */

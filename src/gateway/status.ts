@@ -1,6 +1,22 @@
 /** What a running gateway tells about itself: pure functions of the plan, the neighbors and the counters. */
-import type { FlowRow, NeighborRow, PeerState, StatsResult, StatusResult } from '../control/protocol.js';
-import type { DropReason, Flow, MasqueradeUse, PeerCounters, WorkerCounters } from '../dataplane/port.js';
+import type {
+  FlowRow,
+  FlowsRequest,
+  FlowsResult,
+  NeighborRow,
+  PeerState,
+  StatsResult,
+  StatusResult,
+} from '../control/protocol.js';
+import type {
+  DataPlane,
+  DropReason,
+  Flow,
+  MasqueradeUse,
+  PeerCounters,
+  WorkerCounters,
+} from '../dataplane/port.js';
+import { VpcConnError } from '../errors.js';
 import type { NeighborCounters } from '../neighbor/neighbors.js';
 import type { OffloadChange } from './offloads.js';
 import type { Plan, PlannedPeer } from './plan.js';
@@ -145,8 +161,32 @@ function snakeCase(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-export function flowsOf(plan: Plan, flows: readonly Flow[]): FlowRow[] {
-  return flows.map((flow) => ({
+/** In one answer. */
+const FLOWS_OF_PAGE = 1000;
+
+/** A page of flows. Throws VpcConnError when the request, which may come from anywhere, makes no sense. */
+export function flowsOf(
+  plan: Plan,
+  dataPlane: Pick<DataPlane, 'flows'>,
+  { from = 0, most = FLOWS_OF_PAGE }: FlowsRequest,
+  total: number,
+): FlowsResult {
+  if (!isPlace(from) || !isPlace(most)) {
+    throw new VpcConnError(
+      'flows-request',
+      'from and most of a request for flows are whole numbers. Leave them out to begin at the start.',
+    );
+  }
+  const page = dataPlane.flows(from, Math.min(most, FLOWS_OF_PAGE));
+  return { flows: page.flows.map((flow) => flowRow(plan, flow)), next: page.next, total };
+}
+
+function isPlace(value: unknown): boolean {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < 2 ** 32;
+}
+
+function flowRow(plan: Plan, flow: Flow): FlowRow {
+  return {
     protocol: flow.protocol,
     peer: plan.peers[flow.peer]?.name ?? '',
     far: `${flow.farAddress}:${flow.farPort}`,
@@ -154,7 +194,7 @@ export function flowsOf(plan: Plan, flows: readonly Flow[]): FlowRow[] {
     near: flow.protocol === 'icmp' ? flow.nearAddress : `${flow.nearAddress}:${flow.nearPort}`,
     state: flow.state,
     idleSeconds: flow.idleSeconds,
-  }));
+  };
 }
 
 /** Exact up to 2^53, which a 100 Gbit/s link reaches in bytes after eight days: fit for people and ratios. */
