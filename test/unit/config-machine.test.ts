@@ -192,12 +192,12 @@ t.test('bad fits: the exact sentence, alone', async (t) => {
   for (const [what, change, machine, sentence] of TABLE) t.same(sentences(change, machine), [sentence], what);
 });
 
-t.test('a pool of masquerade addresses has to be of the overlay, and nobody else’s', async (t) => {
+t.test('a pool of masquerade addresses has to be of the overlay, and nobody else has it', async (t) => {
   const pool = (addresses: string) => sentences({ unlisted: 'masquerade', pool: addresses });
   t.same(pool('10.0.0.5, 10.0.0.6, 10.0.0.7'), []);
   t.same(sentences({ pool: '10.9.9.9' }), [], 'not used');
   t.match(pool('198.18.0.1'), [
-    /^error pool-own-address gateway\.yaml:8:48: masquerade\.addresses\[0\]: .*only\.$/,
+    /^error pool-own-address gateway\.yaml:8:47: masquerade\.addresses\[0\]: .*only\.$/,
   ]);
   t.match(pool('10.0.0.2'), [/^error pool-reserved .*Choose another address\.$/]);
   t.match(pool('10.9.9.9'), [/^warning pool-off-subnet .*where you can\.$/]);
