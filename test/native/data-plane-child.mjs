@@ -46,6 +46,7 @@ function publish(dataPlane, overlayMac) {
     masqueradeFirstPort: 40000,
     masqueradeLastPort: 40999,
     icmpErrorsPerSecond: 100,
+    acceptReversed: false,
     masqueradeAddresses: Uint8Array.of(10, 0, 0, 5),
     masqueradeFlows: 1024,
   });

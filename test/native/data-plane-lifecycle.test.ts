@@ -149,7 +149,7 @@ t.test(
     plane.publishTable({ overlayMac: new Uint8Array(6), overlayAddress: new Uint8Array(4), overlayMtu: 1500,
       underlayMac: new Uint8Array(6), peers: [], proxied: new Uint8Array(), reserved: new Uint8Array(),
       masqueradeFirstPort: 0, masqueradeLastPort: 0, masqueradeAddresses: new Uint8Array(), masqueradeFlows: 0,
-      icmpErrorsPerSecond: 0 });
+      icmpErrorsPerSecond: 0, acceptReversed: false });
     const results = {};
     try { plane.start(); } catch (error) { results.error = { code: error.code, interface: error.interface }; }
     results.socketsAfterFailure = sockets();
