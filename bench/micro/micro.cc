@@ -117,6 +117,8 @@ class IgnoredEvents : public forward::EventSink {
   void PathReport(uint16_t, uint32_t, uint16_t, uint16_t) override {}
   void Heard(uint16_t, uint32_t) override {}
   void Arp(uint16_t, std::span<const uint8_t>) override {}
+  bool Keepalive(uint16_t, std::span<const uint8_t>) override { return true; }
+  void Unlisted(uint16_t, uint32_t) override {}
 };
 
 class DiscardingFlusher : public forward::Flusher {

@@ -216,7 +216,10 @@ Napi::Array FromEvents(Napi::Env env, const std::vector<runtime::Event>& events)
     switch (event.kind) {
       case Kind::unresolved:
       case Kind::heard:
-        object.Set("kind", event.kind == Kind::heard ? "heard" : "unresolved");
+      case Kind::unlisted:
+        object.Set("kind", event.kind == Kind::heard      ? "heard"
+                           : event.kind == Kind::unlisted ? "unlisted"
+                                                          : "unresolved");
         object.Set("scope", Napi::Number::New(env, event.scope));
         object.Set("address", FromAddress(env, event.address));
         break;
@@ -231,6 +234,13 @@ Napi::Array FromEvents(Napi::Env env, const std::vector<runtime::Event>& events)
         object.Set("router", FromAddress(env, event.address));
         object.Set("mtu", Napi::Number::New(env, event.mtu));
         object.Set("sent", Napi::Number::New(env, event.sent));
+        break;
+      case Kind::keepalive:
+        object.Set("kind", "keepalive");
+        object.Set("scope", Napi::Number::New(env, event.scope));
+        object.Set("frame", Napi::Buffer<uint8_t>::Copy(env, event.frame.data(), event.frame.size()));
+        object.Set("length", Napi::Number::New(env, event.length));
+        object.Set("receivedAt", Napi::Number::New(env, static_cast<double>(event.received_ns) / 1e6));
         break;
       case Kind::worker_failed: {
         const char* name = strerrorname_np(event.error);

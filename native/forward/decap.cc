@@ -272,7 +272,12 @@ Verdict DeliverFrame(wire::Cursor& cursor, Arrival arrival, Context& context) {
   }
 
   Translation translation;
-  if (const auto reason = Translate(packet, peer, context, translation)) return Verdict::Drop(*reason);
+  if (const auto reason = Translate(packet, peer, context, translation)) {
+    if (*reason == DropReason::unlisted_source) {
+      context.events.Unlisted(static_cast<uint16_t>(kScopeTunnel + table.PeerIndex(peer)), packet.source);
+    }
+    return Verdict::Drop(*reason);
+  }
   if (packet.IsFragment() && (translation.port || translation.later_fragment)) {
     if (const auto verdict = FollowFragments(packet, peer, arrival.frame, context, translation)) {
       return *verdict;
@@ -315,6 +320,12 @@ Verdict DeliverFrame(wire::Cursor& cursor, Arrival arrival, Context& context) {
   }
   SendToOverlay(packet, arrival, context);
   return Verdict::Forwarded();
+}
+
+// Others may use the same EtherType for experiments of their own.
+bool IsKeepalive(const wire::Cursor& cursor) {
+  return cursor.left() >= sizeof wire::kKeepaliveMagic &&
+         wire::LoadBe32(cursor.position()) == wire::kKeepaliveMagic;
 }
 
 void CountReceived(const ReceivedFrame& frame, const Peer& peer, uint32_t packets, uint64_t bytes,
@@ -478,6 +489,13 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
       return Verdict::Drop(DropReason::vlan_tagged);
     case wire::kEtherTypeIpv6:
       return Verdict::Drop(DropReason::ipv6);
+    case wire::kEtherTypeExperiment:
+      if (!IsKeepalive(cursor)) return Verdict::Drop(DropReason::unknown_ethertype);
+      if (!context.events.Keepalive(static_cast<uint16_t>(kScopeTunnel + table.PeerIndex(*peer)),
+                                    {ethernet, inner_length})) {
+        return Verdict::Drop(DropReason::keepalive_excess);
+      }
+      return Verdict::Punted();
     default:
       return Verdict::Drop(type < wire::kEtherTypeFirst ? DropReason::not_ethernet_ii
                                                         : DropReason::unknown_ethertype);

@@ -49,6 +49,10 @@ class EventSink {
   // An ICMP error from `router` says that an outer packet of ours, `sent` bytes long, to the peer of tunnel
   // scope `scope` was too big for its next hop; `mtu` 0: it does not say what would fit.
   virtual void PathReport(uint16_t scope, uint32_t router, uint16_t mtu, uint16_t sent) = 0;
+  // A message of the peer's gateway. False: more of them than are taken in this second.
+  virtual bool Keepalive(uint16_t scope, std::span<const uint8_t> frame) = 0;
+  // A packet of a far host without a proxied address was dropped.
+  virtual void Unlisted(uint16_t scope, uint32_t address) = 0;
 };
 
 }  // namespace vpc_conn::forward

@@ -1,6 +1,10 @@
 #include "runtime/event_queue.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "forward/snapshot.h"
+#include "runtime/clock.h"
 
 namespace vpc_conn::runtime {
 
@@ -55,6 +59,31 @@ void WorkerEvents::PathReport(uint16_t scope, uint32_t router, uint16_t mtu, uin
   }
   if (path_reports_++ >= kPathReports) return;
   Push({.kind = Event::Kind::path_report, .scope = scope, .address = router, .mtu = mtu, .sent = sent});
+}
+
+bool WorkerEvents::Spend(std::array<Budget, forward::kMaxPeers>& budgets, uint16_t scope,
+                         uint32_t per_second) {
+  Budget& budget = budgets[(scope - forward::kScopeTunnel) % forward::kMaxPeers];
+  if (budget.seconds != now_seconds_) budget = {now_seconds_, 0};
+  if (budget.spent >= per_second) return false;
+  budget.spent++;
+  return true;
+}
+
+bool WorkerEvents::Keepalive(uint16_t scope, std::span<const uint8_t> frame) {
+  if (!Spend(keepalive_budget_, scope, kKeepalivesPerSecond)) return false;
+  const auto head = frame.first(std::min(frame.size(), kLargestKeepalive));
+  Push({.kind = Event::Kind::keepalive,
+        .scope = scope,
+        .frame = {head.begin(), head.end()},
+        .length = static_cast<uint32_t>(frame.size()),
+        .received_ns = MonotonicNanoseconds()});
+  return true;
+}
+
+void WorkerEvents::Unlisted(uint16_t scope, uint32_t address) {
+  if (Repeats(unlisted_, scope, address) || !Spend(unlisted_budget_, scope, kUnlistedPerSecond)) return;
+  Push({.kind = Event::Kind::unlisted, .scope = scope, .address = address});
 }
 
 }  // namespace vpc_conn::runtime

@@ -16,13 +16,15 @@
 namespace vpc_conn::runtime {
 
 struct Event {
-  enum class Kind : uint8_t { unresolved, heard, arp, path_report, worker_failed };
+  enum class Kind : uint8_t { unresolved, heard, arp, path_report, keepalive, unlisted, worker_failed };
   Kind kind;
   uint16_t scope = 0;
   uint32_t address = 0;          // path_report: the router
   uint16_t mtu = 0;              // path_report
   uint16_t sent = 0;             // path_report
-  std::vector<uint8_t> frame{};  // arp
+  std::vector<uint8_t> frame{};  // arp, keepalive: its beginning
+  uint32_t length = 0;           // keepalive: of the whole frame
+  uint64_t received_ns = 0;      // keepalive: CLOCK_MONOTONIC
   std::string worker{};          // worker_failed
   int error = 0;
   std::string message{};
@@ -52,6 +54,11 @@ class WorkerEvents : public forward::EventSink {
   static constexpr size_t kLargestArp = 128;  // an ARP frame has 42 bytes, 60 with padding
   // A second; whoever forges more does not fill the queue with them.
   static constexpr uint32_t kPathReports = 32;
+  // A message between gateways; what follows is the padding of a path MTU probe.
+  static constexpr size_t kLargestKeepalive = 640;
+  // A gateway sends one or two a second, and a few more when it compares lists.
+  static constexpr uint32_t kKeepalivesPerSecond = 32;
+  static constexpr uint32_t kUnlistedPerSecond = 32;
 
   WorkerEvents(EventQueue& queue, forward::CounterBlock& counters) : queue_(queue), counters_(counters) {}
 
@@ -60,12 +67,20 @@ class WorkerEvents : public forward::EventSink {
   void Heard(uint16_t scope, uint32_t address) override;
   void Arp(uint16_t scope, std::span<const uint8_t> frame) override;
   void PathReport(uint16_t scope, uint32_t router, uint16_t mtu, uint16_t sent) override;
+  bool Keepalive(uint16_t scope, std::span<const uint8_t> frame) override;
+  void Unlisted(uint16_t scope, uint32_t address) override;
 
  private:
   struct Recent {
     uint64_t key = 0;
     uint32_t seconds = 0;
   };
+  struct Budget {
+    uint32_t seconds = 0;
+    uint32_t spent = 0;
+  };
+  // Of one peer in one second; what is beyond costs no more than this question.
+  bool Spend(std::array<Budget, forward::kMaxPeers>& budgets, uint16_t scope, uint32_t per_second);
   bool Repeats(std::array<Recent, 256>& recent, uint16_t scope, uint32_t address);
   void Push(Event event);
 
@@ -76,6 +91,9 @@ class WorkerEvents : public forward::EventSink {
   std::array<Recent, 256> heard_;
   uint32_t path_report_second_ = 0;
   uint32_t path_reports_ = 0;
+  std::array<Recent, 256> unlisted_;
+  std::array<Budget, forward::kMaxPeers> keepalive_budget_;
+  std::array<Budget, forward::kMaxPeers> unlisted_budget_;
 };
 
 }  // namespace vpc_conn::runtime

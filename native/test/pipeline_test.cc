@@ -104,6 +104,8 @@ class Stripped : public Flusher, public EventSink {
   void PathReport(uint16_t, uint32_t, uint16_t, uint16_t) override {}
   void Heard(uint16_t, uint32_t) override {}
   void Arp(uint16_t, std::span<const uint8_t>) override {}
+  bool Keepalive(uint16_t, std::span<const uint8_t>) override { return true; }
+  void Unlisted(uint16_t, uint32_t) override {}
   uint64_t peer_packets() const {
     return counters.peers[7][static_cast<size_t>(PeerCounter::rx_packets)].load();
   }

@@ -19,6 +19,10 @@ inline constexpr uint16_t kEtherIpFirstWord = 0x3000;
 // The nibbles exchanged, as FreeBSD 6.1 to 7.2 sent them.
 inline constexpr uint16_t kEtherIpReversedWord = 0x0300;
 
+// Behind an inner Ethernet header of type kEtherTypeExperiment: a message between gateways. All else about
+// it is for the control plane (src/peering/message.ts).
+inline constexpr uint32_t kKeepaliveMagic = 0x76706363;  // "vpcc"
+
 // What stands in front of the inner Ethernet frame: outer Ethernet, outer IPv4, EtherIP.
 inline constexpr uint32_t kOuterHeaders = kEthernetHeader + kIpv4Header + kEtherIpHeader;
 // What a tunnel takes from the underlay's MTU over IPv4: 20 + 2 + 14 of the inner Ethernet header.

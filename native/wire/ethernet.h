@@ -22,6 +22,7 @@ inline constexpr uint16_t kEtherTypeArp = 0x0806;
 inline constexpr uint16_t kEtherTypeIpv6 = 0x86dd;
 inline constexpr uint16_t kEtherTypeVlan = 0x8100;         // IEEE 802.1Q
 inline constexpr uint16_t kEtherTypeServiceVlan = 0x88a8;  // IEEE 802.1ad
+inline constexpr uint16_t kEtherTypeExperiment = 0x88b5;   // IEEE 802 local experiments: our keepalives
 inline constexpr uint16_t kEtherTypeFirst = 0x0600;        // below: an IEEE 802.3 length
 
 inline uint16_t EtherType(const uint8_t* ethernet) {

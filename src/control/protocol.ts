@@ -4,7 +4,11 @@
  */
 export const PROTOCOL_VERSION = 1;
 
-export type PeerState = 'up' | 'silent' | 'unresolved';
+/**
+ * up; silent (no answer, nothing heard); unresolved (no next hop); mtu-limited (less gets through than the route
+ * says); misconfigured (it cannot deliver, or drops, what is listed here); unknown (not asked, nothing heard).
+ */
+export type PeerState = 'up' | 'silent' | 'unresolved' | 'mtu-limited' | 'misconfigured' | 'unknown';
 
 export interface StatusResult {
   name: string;
@@ -26,6 +30,8 @@ export interface StatusResult {
     address: string;
     localAddress: string;
     state: PeerState;
+    /** Why it is in that state; empty when there is nothing to say. */
+    stateWhy: string;
     /** Seconds since the last valid frame of this peer; null = never. */
     lastSeenSeconds: number | null;
     nextHop: string | null;
@@ -35,7 +41,16 @@ export interface StatusResult {
     proxied: number;
     unlisted: string;
     resolve: string;
+    /** This gateway initiates keepalives. */
     keepalive: boolean;
+    /** Between the gateways, smoothed, without the time that the far one takes to answer; null: not measured. */
+    roundTripMs: number | null;
+    /** Share of the last 100 keepalives that were not answered, 0..1; null: not measured. */
+    loss: number | null;
+    /** What the peer cannot deliver, and whom it refuses, with the remedy. */
+    findings: string[];
+    /** Far hosts that sent within the last five minutes and were dropped, because they have no proxied address here. */
+    refusedHosts: string[];
     counters: Record<string, number>;
   }[];
   /** What a person should know: conflicts found, degraded parts, each with its remedy. */

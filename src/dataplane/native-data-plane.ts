@@ -269,6 +269,7 @@ function eventFromNative(event: NativeEvent): DataPlaneEvent {
   switch (event.kind) {
     case 'unresolved':
     case 'heard':
+    case 'unlisted':
       return { kind: event.kind, scope: scopeFromNative(event.scope), address: bytesToIpv4(event.address) };
     case 'arp':
       return { kind: 'arp', scope: scopeFromNative(event.scope), frame: event.frame };
@@ -276,6 +277,14 @@ function eventFromNative(event: NativeEvent): DataPlaneEvent {
       const { scope, router, mtu, sent } = event;
       return { kind: 'path-report', peer: scope - SCOPE_TUNNEL, router: bytesToIpv4(router), mtu, sent };
     }
+    case 'keepalive':
+      return {
+        kind: 'keepalive',
+        scope: scopeFromNative(event.scope),
+        frame: event.frame,
+        length: event.length,
+        receivedAt: event.receivedAt,
+      };
     case 'worker-failed':
       return { kind: 'worker-failed', worker: event.worker, code: event.code, message: event.message };
   }

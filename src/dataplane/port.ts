@@ -75,6 +75,17 @@ export type DataPlaneEvent =
       readonly sent: number;
     }
   | {
+      /** A message of a peer's gateway: the frame's beginning, and the length of the whole frame. */
+      readonly kind: 'keepalive';
+      readonly scope: Scope;
+      readonly frame: Uint8Array;
+      readonly length: number;
+      /** When a worker took it up, milliseconds of CLOCK_MONOTONIC. */
+      readonly receivedAt: number;
+    }
+  /** A packet from this far address was dropped, because it has no proxied address. */
+  | { readonly kind: 'unlisted'; readonly scope: Scope; readonly address: string }
+  | {
       readonly kind: 'worker-failed';
       readonly worker: string;
       readonly code: string;

@@ -31,12 +31,13 @@ import { VERSION } from '../version.js';
 import { type Acceleration, accelerate } from './acceleration.js';
 import { createGuard, type Guard } from './guard.js';
 import { createPathMtus, type PathMtus } from './path-mtu.js';
+import { createPeers, monotonicSeconds, type Peers } from './peers.js';
 import { INTERFACE_GONE, makePlan, neighborView, type Plan, readMachine, readMachineAgain } from './plan.js';
 import { machineFindings } from './preflight.js';
 import { effectiveCapabilities, requirePrivileges } from './privileges.js';
 import { bothGuards, describeChanges, describeMachineChanges, refuseRestart } from './reload.js';
 import { createNextHops, type NextHops } from './routes.js';
-import { flowsOf, PeerActivity, statsOf, statusOf } from './status.js';
+import { flowsOf, statsOf, statusOf } from './status.js';
 
 /** How long the workers may take for a table, milliseconds. They look once a batch or when woken. */
 const ACKNOWLEDGE_WITHIN = 2000;
@@ -97,6 +98,7 @@ interface Parts {
   readonly dataPlane: DataPlane;
   readonly neighbors: Neighbors;
   readonly nextHops: NextHops;
+  readonly peers: Peers;
 }
 
 type State = 'new' | 'starting' | 'running' | 'stopping' | 'stopped';
@@ -104,7 +106,6 @@ type State = 'new' | 'starting' | 'running' | 'stopping' | 'stopped';
 class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   readonly #options: GatewayOptions;
   readonly #logger: Logger;
-  readonly #activity = new PeerActivity();
   readonly #paths: PathMtus;
   /** Aborted once, by stop() or by what failed; the reason is what a pending start or reload rejects with. */
   readonly #end = new AbortController();
@@ -173,11 +174,10 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   }
 
   status(): StatusResult {
-    const { acceleration, dataPlane, guard, neighbors } = this.#running();
+    const { acceleration, dataPlane, guard, neighbors, peers } = this.#running();
     const plan = this.#planned();
     const peerCounters = dataPlane.peerCounters();
     const now = monotonicSeconds();
-    this.#activity.observe(peerCounters, now);
     const rungs = acceleration.rungs();
     const notices = [...(this.#trouble === undefined ? [] : [this.#trouble]), ...acceleration.notices()];
     const degraded = notices.length > 0 || plan.notices.some(({ code }) => code !== 'proxied-configured');
@@ -196,14 +196,13 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
       guard: guard.state(),
       neighbors: neighbors.rows(),
       peerCounters,
-      activity: this.#activity,
-      now,
+      peers: peers.facts(peerCounters),
       notices,
     });
   }
 
   stats(): StatsResult {
-    const { dataPlane, neighbors } = this.#running();
+    const { dataPlane, neighbors, peers } = this.#running();
     const masqueraded = this.#sweepBindings(dataPlane);
     return statsOf(
       dataPlane.counters(),
@@ -211,6 +210,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
       dataPlane.dropReasons,
       masqueraded,
       neighbors.counters(),
+      peers.counters(),
     );
   }
 
@@ -267,12 +267,16 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
       }),
       (held) => held.close(),
     );
-    this.#parts = { netlink, guard, acceleration, dataPlane, neighbors, nextHops };
     this.#pinPeers(neighbors, plan);
+    const peers = this.#holding(
+      createPeers({ dataPlane, neighbors, nextHops, paths: this.#paths, plan, logger: this.#logger }),
+      (held) => held.close(),
+    );
+    this.#parts = { netlink, guard, acceleration, dataPlane, neighbors, nextHops, peers };
     await this.#acknowledged(dataPlane, this.#published);
     this.#startedAt = monotonicSeconds();
     // A running gateway keeps its process alive, as a listening server does.
-    const tick = setInterval(() => this.#tick(dataPlane, acceleration), TICK);
+    const tick = setInterval(() => this.#tick(dataPlane, acceleration, peers), TICK);
     this.#undo.push(() => clearInterval(tick));
   }
 
@@ -327,7 +331,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   }
 
   /** Puts a plan in force for neighbors and workers; the guard is the caller's. */
-  #install({ dataPlane, neighbors, nextHops }: Parts, plan: Plan): void {
+  #install({ dataPlane, neighbors, nextHops, peers }: Parts, plan: Plan): void {
     const before = this.#planned();
     this.#plan = plan;
     nextHops.clear();
@@ -336,6 +340,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     if (!isDeepStrictEqual(plan.table, before.table)) this.#published = dataPlane.publishTable(plan.table);
     this.#pinPeers(neighbors, plan);
     neighbors.routesChanged();
+    peers.update(plan);
   }
 
   /** The old plan again. A guard that cannot shrink is no reason to hide why the reload failed. */
@@ -396,6 +401,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   #heard(event: DataPlaneEvent): void {
     if (event.kind === 'worker-failed') this.#fail(this.#workerFailure(event));
     else if (event.kind === 'path-report') this.#heardOfPath(event);
+    else if (event.kind === 'keepalive' || event.kind === 'unlisted') this.#parts?.peers.handle(event);
     else this.#parts?.neighbors.handle(event);
   }
 
@@ -459,9 +465,9 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     return this.#planned().peers[place]?.name ?? `${place}`;
   }
 
-  #tick(dataPlane: DataPlane, acceleration: Acceleration): void {
+  #tick(dataPlane: DataPlane, acceleration: Acceleration, peers: Peers): void {
     acceleration.tick();
-    this.#activity.observe(dataPlane.peerCounters(), monotonicSeconds());
+    peers.tick(dataPlane.peerCounters());
     this.#sweepBindings(dataPlane);
   }
 
@@ -509,11 +515,6 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     if (this.#plan === undefined) throw new VpcConnError('not-running', 'This gateway was not started.');
     return this.#plan;
   }
-}
-
-/** Seconds of CLOCK_MONOTONIC, the clock of the data plane's time stamps. */
-function monotonicSeconds(): number {
-  return Number(process.hrtime.bigint()) / 1e9;
 }
 
 function explain(error: unknown, code: string, what: string): VpcConnError {

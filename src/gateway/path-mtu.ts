@@ -38,6 +38,8 @@ export interface PathReport {
 export interface PathMtus {
   /** What limits the path to this peer's address; undefined: nothing that is known of beyond its route. */
   limit(peerAddress: string): PathLimit | undefined;
+  /** What routers said of it, outer bytes: probes need not go beyond. Undefined: nothing that still counts. */
+  reportedLimit(peerAddress: string): number | undefined;
   /** Believes a report that could be true; false: it claims nothing new, or nonsense. */
   reported(report: PathReport): boolean;
   /**
@@ -87,6 +89,10 @@ class Paths implements PathMtus {
     const { icmp, probe } = this.#paths.get(peerAddress) ?? {};
     const least = icmp && (!probe || icmp.outerMtu <= probe.outerMtu) ? icmp : probe;
     return least && { outerMtu: least.outerMtu, why: least.why };
+  }
+
+  reportedLimit(peerAddress: string): number | undefined {
+    return this.#paths.get(peerAddress)?.icmp?.outerMtu;
   }
 
   reported({ peerAddress, router, mtu, sent }: PathReport): boolean {

@@ -4,7 +4,6 @@ import type {
   FlowsRequest,
   FlowsResult,
   NeighborRow,
-  PeerState,
   StatsResult,
   StatusResult,
 } from '../control/protocol.js';
@@ -18,11 +17,10 @@ import type {
 } from '../dataplane/port.js';
 import { VpcConnError } from '../errors.js';
 import type { NeighborCounters } from '../neighbor/neighbors.js';
+import type { PeeringCounters } from '../peering/peering.js';
 import type { OffloadChange } from './offloads.js';
-import type { Plan, PlannedPeer } from './plan.js';
-
-/** A peer that was not heard for this long is silent, seconds. There are no keepalives to be missed yet. */
-export const SILENT_AFTER = 10;
+import { judgePeer, type PeerFacts } from './peer-state.js';
+import type { Plan } from './plan.js';
 
 /** A moment, not an amount: nothing to add up or to show among the counters. */
 const LAST_RX = 'last_rx_seconds';
@@ -69,9 +67,8 @@ export interface StatusFacts {
   readonly guard: StatusResult['guard'];
   readonly neighbors: readonly NeighborRow[];
   readonly peerCounters: readonly PeerCounters[];
-  readonly activity: PeerActivity;
-  /** Seconds, CLOCK_MONOTONIC. */
-  readonly now: number;
+  /** In the order of the plan's peers. */
+  readonly peers: readonly PeerFacts[];
   /** Beyond what the plan notices. */
   readonly notices: readonly string[];
 }
@@ -92,7 +89,7 @@ export function statusOf(facts: StatusFacts): StatusResult {
     acceleration: facts.acceleration,
     offloads: [...facts.offloads],
     guard: facts.guard,
-    peers: plan.peers.map((peer) => peerStatus(peer, facts)),
+    peers: facts.peers.map((peer) => peerStatus(peer, facts)),
     notices: [...plan.notices.map((notice) => notice.message), ...facts.notices],
   };
 }
@@ -101,15 +98,18 @@ function side({ interface: name, address, mac, mtu, up }: Plan['underlay']): Sta
   return { interface: name, address, mac, mtu, up };
 }
 
-function peerStatus(peer: PlannedPeer, facts: StatusFacts): StatusResult['peers'][number] {
+function peerStatus(known: PeerFacts, facts: StatusFacts): StatusResult['peers'][number] {
+  const { peer, silence, report } = known;
   const nextHop = facts.neighbors.find((row) => row.scope === 'underlay' && row.address === peer.address);
-  const silence = facts.activity.silence(peer.name, facts.now);
   const counters = facts.peerCounters.find((row) => row.peer === peer.name)?.values ?? {};
+  const { state, why } = judgePeer(known);
+  const more = report?.more ? [`... and ${report.more} more like these.`] : [];
   return {
     name: peer.name,
     address: peer.address,
     localAddress: peer.localAddress,
-    state: peerState(nextHop?.mac ?? null, silence),
+    state,
+    stateWhy: why,
     lastSeenSeconds: silence === null ? null : Math.round(silence),
     nextHop: nextHop?.nextHop ?? null,
     nextHopMac: nextHop?.mac ?? null,
@@ -119,13 +119,12 @@ function peerStatus(peer: PlannedPeer, facts: StatusFacts): StatusResult['peers'
     unlisted: peer.unlisted,
     resolve: peer.resolve,
     keepalive: peer.keepalive,
+    roundTripMs: report?.roundTrip ?? null,
+    loss: report?.loss ?? null,
+    findings: [...(report?.findings.map(({ message }) => message) ?? []), ...more],
+    refusedHosts: [...known.refusedHosts],
     counters: amounts(counters),
   };
-}
-
-function peerState(nextHopMac: string | null, silence: number | null): PeerState {
-  if (nextHopMac === null) return 'unresolved';
-  return silence !== null && silence < SILENT_AFTER ? 'up' : 'silent';
 }
 
 export function statsOf(
@@ -134,12 +133,14 @@ export function statsOf(
   dropReasons: readonly DropReason[],
   masquerade: MasqueradeUse,
   neighbors: NeighborCounters,
+  peering: PeeringCounters,
 ): StatsResult {
   const totals: Record<string, number> = {};
   for (const { values } of workers) {
     for (const [name, value] of Object.entries(values)) totals[name] = (totals[name] ?? 0) + Number(value);
   }
   for (const [name, value] of Object.entries(neighbors)) totals[`arp_${snakeCase(name)}`] = value;
+  for (const [name, value] of Object.entries(peering)) totals[`keepalive_${snakeCase(name)}`] = value;
   const drops = Object.entries(totals)
     .filter(([name, count]) => name.startsWith('drop_') && count > 0)
     .map(([name, count]) => {

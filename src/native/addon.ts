@@ -83,6 +83,14 @@ export type NativeEvent =
   | { kind: 'arp'; scope: number; frame: Buffer }
   /** An ICMP error: an outer packet of `sent` bytes to a peer (scope) was too big; `mtu` 0: not said what fits. */
   | { kind: 'path-report'; scope: number; router: Buffer; mtu: number; sent: number }
+  /**
+   * A message of a peer's gateway (EtherType 0x88B5, magic checked): the beginning of the frame, Ethernet header
+   * included, and the length of the whole. receivedAt: when a worker took it up, milliseconds of CLOCK_MONOTONIC.
+   * At most 32 a second per worker and peer; the rest is dropped as keepalive_excess.
+   */
+  | { kind: 'keepalive'; scope: number; frame: Buffer; length: number; receivedAt: number }
+  /** A packet from this far address was dropped as unlisted_source. At most once a second per worker and address. */
+  | { kind: 'unlisted'; scope: number; address: Buffer }
   /** A worker lost its socket for good (interface gone), or another error that it cannot cure. */
   | { kind: 'worker-failed'; worker: string; code: string; message: string };
 

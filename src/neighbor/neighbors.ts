@@ -104,6 +104,8 @@ export interface Neighbors {
   linkChanged(scope: 'overlay' | 'underlay', up: boolean): void;
   /** The MAC that frames to this destination get now; undefined while there is none. */
   macOf(scope: Scope, destination: string): string | undefined;
+  /** It was asked for in vain, and not heard since. */
+  failed(scope: Scope, destination: string): boolean;
   rows(): NeighborRow[];
   counters(): NeighborCounters;
   /** Cancels all timers; later calls do nothing. */
@@ -184,6 +186,8 @@ class ArpNeighbors implements Neighbors {
         this.#arp(event.scope, event.frame);
         return;
       case 'path-report':
+      case 'keepalive':
+      case 'unlisted':
       case 'worker-failed':
         return;
     }
@@ -227,6 +231,10 @@ class ArpNeighbors implements Neighbors {
 
   macOf(scope: Scope, destination: string): string | undefined {
     return this.#resolver.destination(scope, destination)?.adjacency?.mac;
+  }
+
+  failed(scope: Scope, destination: string): boolean {
+    return this.#resolver.destination(scope, destination)?.neighbor?.state === 'failed';
   }
 
   rows(): NeighborRow[] {

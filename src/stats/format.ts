@@ -42,3 +42,9 @@ function scaled(value: number, unit: string): string {
   const digits = scale === 0 ? 0 : figure < 9.995 ? 2 : figure < 99.95 ? 1 : 0;
   return `${figure.toFixed(digits)} ${SCALES[scale] ?? ''}${unit}`.trimEnd();
 }
+
+/** 0.214 ms, 12.3 ms, 215 ms. */
+export function formatMilliseconds(milliseconds: number): string {
+  const digits = milliseconds < 9.9995 ? 3 : milliseconds < 99.95 ? 1 : 0;
+  return `${milliseconds.toFixed(digits)} ms`;
+}

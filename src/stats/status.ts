@@ -1,6 +1,6 @@
 /** What `vpc-conn status` prints. */
 import type { StatusResult } from '../control/protocol.js';
-import { formatBytes, formatCount, formatDuration, plural } from './format.js';
+import { formatBytes, formatCount, formatDuration, formatMilliseconds, plural } from './format.js';
 import { list, table } from './table.js';
 
 type Peer = StatusResult['peers'][number];
@@ -16,6 +16,8 @@ export function renderStatus(status: StatusResult): string {
         { head: 'address' },
         { head: 'next hop' },
         { head: 'heard', align: 'right' },
+        { head: 'rtt', align: 'right' },
+        { head: 'loss', align: 'right' },
         { head: 'mtu', align: 'right' },
         { head: 'proxied', align: 'right' },
         { head: 'received', align: 'right' },
@@ -24,6 +26,8 @@ export function renderStatus(status: StatusResult): string {
       status.peers.map(peerRow),
     ),
   ];
+  const told = status.peers.flatMap(sentencesAbout);
+  if (told.length > 0) parts.push(['Peers', ...told.map((sentence) => `- ${sentence}`)].join('\n'));
   if (status.notices.length > 0) {
     parts.push(['Notices', ...status.notices.map((notice) => `- ${notice}`)].join('\n'));
   }
@@ -47,7 +51,7 @@ export function headline(status: StatusResult): string {
   }
   const { peers } = status;
   if (peers.length === 0) return `${name} is running without any peer: add one under peers.`;
-  const up = peers.filter(({ state }) => state === 'up');
+  const up = peers.filter(({ state }) => state === 'up' || state === 'mtu-limited');
   const troubles = troublesOf(peers);
   if (troubles !== '') {
     const verdict =
@@ -59,14 +63,20 @@ export function headline(status: StatusResult): string {
   return `${name} is working${degraded}: ${who}.`;
 }
 
+/** In the order in which they have to be mended. A lowered MTU is none: everything works. */
+const TROUBLES = {
+  unresolved: (who: string) => `no answer yet to ARP for the next hop to ${who}`,
+  silent: (who: string) => `no answer from ${who} (see below)`,
+  misconfigured: (who: string) => `settings do not agree with those of ${who} (see below)`,
+  unknown: (who: string) => `nothing heard lately from ${who} (normal while no host sends)`,
+} as const;
+
 function troublesOf(peers: readonly Peer[]): string {
-  const unresolved = peers.filter(({ state }) => state === 'unresolved');
-  const silent = peers.filter(({ state }) => state === 'silent');
-  const troubles = [];
-  if (unresolved.length > 0) troubles.push(`no answer yet to ARP for the next hop to ${names(unresolved)}`);
-  if (silent.length > 0)
-    troubles.push(`nothing heard lately from ${names(silent)} (normal while no host sends)`);
-  return troubles.join('; ');
+  return (Object.keys(TROUBLES) as (keyof typeof TROUBLES)[])
+    .map((state) => ({ state, who: peers.filter((peer) => peer.state === state) }))
+    .filter(({ who }) => who.length > 0)
+    .map(({ state, who }) => TROUBLES[state](names(who)))
+    .join('; ');
 }
 
 function names(peers: readonly Peer[]): string {
@@ -116,6 +126,19 @@ function tunnelRows(peers: readonly Peer[]): string[][] {
   return [...bySize].map(([size, alike]) => ['tunnel MTU', `${size} to ${names(alike)}`]);
 }
 
+/** What a person should know about a peer: why it is in its state, what does not agree, whom we refuse. */
+function sentencesAbout({ name, stateWhy, findings, refusedHosts }: Peer): string[] {
+  const sentences = [...findings];
+  if (stateWhy !== '' && !findings.includes(stateWhy)) sentences.unshift(`${name}: ${stateWhy}.`);
+  if (refusedHosts.length > 0) {
+    const hosts = refusedHosts.join(', ');
+    sentences.push(
+      `${name}: ${hosts} sent here lately and were dropped, having no proxied address here.\n  List them under proxied, if they should be reachable.`,
+    );
+  }
+  return sentences;
+}
+
 function peerRow(peer: Peer): string[] {
   const traffic = (direction: 'rx' | 'tx') => {
     const bytes = peer.counters[`${direction}_bytes`];
@@ -127,6 +150,8 @@ function peerRow(peer: Peer): string[] {
     peer.address,
     peer.nextHop ?? '-',
     peer.lastSeenSeconds === null ? 'never' : `${formatDuration(peer.lastSeenSeconds)} ago`,
+    peer.roundTripMs === null ? '-' : formatMilliseconds(peer.roundTripMs),
+    peer.loss === null ? '-' : `${Math.round(peer.loss * 100)}%`,
     String(peer.innerMtu),
     formatCount(peer.proxied),
     traffic('rx'),

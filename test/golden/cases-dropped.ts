@@ -253,8 +253,8 @@ export const DROPPED_CASES: GoldenCase[] = [
     'unlisted_source',
     'A far host without a proxied address cannot speak, unless its peer is masqueraded.',
     [
-      received('unlisted', { from: UNLISTED }),
-      received("another peer's far host", { from: '10.0.0.40' }),
+      { ...received('unlisted', { from: UNLISTED }), events: [`unlisted 2 ${UNLISTED}`] },
+      { ...received("another peer's far host", { from: '10.0.0.40' }), events: ['unlisted 2 10.0.0.40'] },
       received(
         'an error of a stranger about a stranger',
         { from: UNLISTED },

@@ -16,6 +16,7 @@ import { DROPPED_CASES } from './cases-dropped.js';
 import { FORWARDED_CASES } from './cases-forwarded.js';
 import { FRAGMENT_CASES } from './cases-fragments.js';
 import { ICMP_CASES } from './cases-icmp.js';
+import { KEEPALIVE_CASES } from './cases-keepalive.js';
 import { MARKS_CASES } from './cases-marks.js';
 import { MTU_CASES } from './cases-mtu.js';
 import {
@@ -35,6 +36,7 @@ const CASES = [
   ...MARKS_CASES,
   ...MTU_CASES,
   ...FRAGMENT_CASES,
+  ...KEEPALIVE_CASES,
   ...DROPPED_CASES,
 ];
 const CORPUS = fileURLToPath(new URL('../../native/fuzz/corpus/', import.meta.url));

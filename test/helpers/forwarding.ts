@@ -102,11 +102,14 @@ export function eventText(event: NativeEvent): string {
   switch (event.kind) {
     case 'unresolved':
     case 'heard':
+    case 'unlisted':
       return `${event.kind} ${event.scope} ${event.address.join('.')}`;
     case 'arp':
       return `arp ${event.scope} ${event.frame.toString('hex')}`;
     case 'path-report':
       return `${event.kind} ${event.scope} ${event.router.join('.')} ${event.mtu} ${event.sent}`;
+    case 'keepalive':
+      return `keepalive ${event.scope} ${event.length} ${event.frame.toString('hex')}`;
     case 'worker-failed':
       return `${event.kind} ${event.worker} ${event.code}`;
   }

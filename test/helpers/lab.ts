@@ -1,4 +1,5 @@
 /** The lab that most scenarios use: two VPCs with the same CIDR, two hosts and a gateway in each. */
+import type { StatusResult } from '../../src/control/protocol.js';
 import {
   createLab,
   type GatewayProcess,
@@ -81,6 +82,17 @@ export async function startTwins(
     lab.startGateway('b', { config: twinConfig('b') }),
   ]);
   return { lab, a, b };
+}
+
+export type Peer = StatusResult['peers'][number];
+
+/** The only peer, as `vpc-conn status --json` tells of it. */
+export async function peerOf(gateway: GatewayProcess): Promise<Peer> {
+  const { code, stdout, stderr } = await gateway.client('status', '--json');
+  if (code !== 0) throw new Error(`vpc-conn status failed with ${code}: ${stderr}`);
+  const [peer] = (JSON.parse(stdout) as StatusResult).peers;
+  if (peer === undefined) throw new Error('there is no peer');
+  return peer;
 }
 
 /** The numbers of `vpc-conn stats --json`, added up over all workers. */

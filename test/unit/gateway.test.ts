@@ -13,6 +13,7 @@ import { createGateway, type GatewayOptions } from '../../src/gateway/gateway.js
 import { createLogger } from '../../src/log.js';
 import { createNeighbors } from '../../src/neighbor/neighbors.js';
 import { buildArp, parseArp } from '../../src/net/arp.js';
+import { decodeFrame, encodeFrame, type Message } from '../../src/peering/message.js';
 import {
   address,
   GuardDouble,
@@ -271,17 +272,91 @@ t.test('status', async (t) => {
     targetAddress: '198.18.0.1',
   });
   dataPlane.emit({ kind: 'arp', scope: 'underlay', frame });
-  t.match(peerStatus(), { state: 'silent', nextHopMac: '02:00:00:00:00:b0', lastSeenSeconds: null });
+  t.match(peerStatus(), { state: 'unknown', nextHopMac: '02:00:00:00:00:b0', lastSeenSeconds: null });
+  t.match(peerStatus()?.stateWhy, /first answer to a keepalive is awaited/);
 
   dataPlane.setPeerCounters('vpc-b', { rx_packets: 7n });
   t.match(peerStatus(), { state: 'up', lastSeenSeconds: 0, counters: { rx_packets: 7 } });
 
   const now = process.hrtime.bigint() / 1_000_000_000n;
   dataPlane.setPeerCounters('vpc-b', { rx_packets: 8n, last_rx_seconds: now - 30n });
-  t.match(peerStatus(), { state: 'silent', counters: { rx_packets: 8 } });
+  t.match(peerStatus(), { state: 'unknown', counters: { rx_packets: 8 } });
   t.ok([30, 31].includes(peerStatus()?.lastSeenSeconds ?? 0), 'the time stamp of the workers is preferred');
   t.notOk('last_rx_seconds' in (peerStatus()?.counters ?? {}), 'a moment is no amount');
   t.match(gateway.neighbors(), [{ scope: 'underlay', address: '198.18.0.2', state: 'reachable' }]);
+});
+
+t.test('keepalives: asked, answered, told and logged once', async (t) => {
+  const { gateway, dataPlane, log } = await started(t);
+  const reply = buildArp({
+    destination: UNDERLAY.mac,
+    source: '02:00:00:00:00:b0',
+    operation: 'reply',
+    senderMac: '02:00:00:00:00:b0',
+    senderAddress: '198.18.0.2',
+    targetMac: UNDERLAY.mac,
+    targetAddress: '198.18.0.1',
+  });
+  dataPlane.emit({ kind: 'arp', scope: 'underlay', frame: reply });
+  const questions = () =>
+    dataPlane.sent.flatMap(({ scope, frame }) => {
+      const message = decodeFrame(frame);
+      return typeof scope === 'object' && message ? [{ message, frame }] : [];
+    });
+  const hear = (message: Message) => {
+    const frame = encodeFrame(message, '02:00:00:00:0b:05');
+    const receivedAt = Number(process.hrtime.bigint()) / 1e6;
+    dataPlane.emit({ kind: 'keepalive', scope: { peer: 0 }, frame, length: frame.length, receivedAt });
+  };
+  const by = { answerer: 9, revision: 1 };
+  const answered = new Set<number>();
+  const answerAll = () => {
+    for (const { message, frame } of questions()) {
+      const { instance, sequence } = message;
+      if (answered.has(sequence)) continue;
+      answered.add(sequence);
+      if (message.kind === 'question') {
+        const received = frame.length;
+        hear({ kind: 'answer', instance, sequence, ...by, acceptsNone: false, received, dwell: 0 });
+      } else if (message.kind === 'refused-question') {
+        hear({ kind: 'refused-answer', instance, sequence, ...by, addresses: ['10.0.0.10'] });
+      } else if (message.kind === 'list-question') {
+        t.same(message.hosts, [{ address: '10.0.0.20', prefixLength: 32 }]);
+        hear({ kind: 'list-answer', instance, sequence, ...by, verdicts: ['gateway'] });
+      }
+    }
+  };
+  const [peerNow] = [() => gateway.status().peers[0]];
+  await until(() => {
+    answerAll();
+    return peerNow()?.state === 'misconfigured' && log.some(({ msg }) => msg.includes('is misconfigured'));
+  });
+  t.match(peerNow(), {
+    loss: 0,
+    findings: [
+      /drops what 10\.0\.0\.10 sends/,
+      /cannot deliver to 10\.0\.0\.20: it is that gateway's own address/,
+    ],
+  });
+  t.type(peerNow()?.roundTripMs, 'number');
+  const told = log.filter(({ msg }) => msg.includes('drops what 10.0.0.10 sends'));
+  t.equal(told.length, 1, 'logged once');
+
+  const asked = { kind: 'list-question', instance: 5, sequence: 6 } as const;
+  const hosts = ['10.0.0.20', '10.0.0.5', '10.0.0.1', '10.0.0.11', '127.0.0.1'].map((address) => ({
+    address,
+    prefixLength: 32,
+  }));
+  hear({ ...asked, hosts: [...hosts, { address: '10.0.0.0', prefixLength: 24 }] });
+  const answer = questions().at(-1)?.message;
+  t.match(answer, {
+    kind: 'list-answer',
+    verdicts: ['proxied', 'gateway', 'reserved', 'deliverable', 'reserved', 'deliverable'],
+  });
+
+  dataPlane.emit({ kind: 'unlisted', scope: { peer: 0 }, address: '10.0.0.77' });
+  t.same(peerNow()?.refusedHosts, ['10.0.0.77']);
+  t.match(gateway.stats().totals, { keepalive_malformed: 0, keepalive_stray_answers: 0 });
 });
 
 t.test('stats and flows', async (t) => {
@@ -552,6 +627,7 @@ t.test('takes down the rest when one part will not go', async (t) => {
       const neighbors = createNeighbors(options);
       return Object.assign(Object.create(neighbors) as typeof neighbors, {
         pin: () => {},
+        macOf: () => undefined,
         close: () => {
           neighbors.close();
           throw new Error('will not');

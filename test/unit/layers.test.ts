@@ -29,11 +29,13 @@ const TYPESCRIPT: Record<string, string[]> = {
   dataplane: ['native', 'net', 'errors.ts'],
   // protocol.ts is types only: what the gateway reports is what the socket carries.
   neighbor: ['dataplane', 'net', 'control/protocol.ts', 'errors.ts'],
+  peering: ['dataplane', 'neighbor/clock.ts', 'net'],
   stats: ['control/protocol.ts', 'errors.ts'],
   gateway: [
     'dataplane',
     'config',
     'neighbor',
+    'peering',
     'stats',
     'net',
     'native',

@@ -24,6 +24,10 @@ t.test('status', async (t) => {
           peerWith({
             name: 'vpc-c',
             state: 'unresolved',
+            stateWhy: 'the next hop to it does not answer ARP',
+            roundTripMs: null,
+            loss: null,
+            refusedHosts: ['10.0.0.77', '10.0.0.78'],
             innerMtu: 1364,
             innerMtuWhy: 'ICMP from 198.18.0.9',
             lastSeenSeconds: null,
@@ -45,9 +49,14 @@ acceleration  off: not available
 tunnel MTU    8965 (eth2 9001) to vpc-b
 tunnel MTU    1364 (ICMP from 198.18.0.9) to vpc-c
 
-PEER   STATE       ADDRESS     NEXT HOP        HEARD   MTU  PROXIED  RECEIVED   SENT
-vpc-b  up          198.18.0.2  198.18.0.254  0 s ago  8965        3   1.46 GB  999 B
-vpc-c  unresolved  198.18.0.2  -               never  1364        3         -      -
+PEER   STATE       ADDRESS     NEXT HOP        HEARD       RTT  LOSS   MTU  PROXIED  RECEIVED   SENT
+vpc-b  up          198.18.0.2  198.18.0.254  0 s ago  0.214 ms    0%  8965        3   1.46 GB  999 B
+vpc-c  unresolved  198.18.0.2  -               never         -     -  1364        3         -      -
+
+Peers
+- vpc-c: the next hop to it does not answer ARP.
+- vpc-c: 10.0.0.77, 10.0.0.78 sent here lately and were dropped, having no proxied address here.
+  List them under proxied, if they should be reachable.
 
 Notices
 - 10.0.0.20 is also an address of this machine. Remove it from ens5.
@@ -186,7 +195,7 @@ t.test('headline: does it work, and what stands in the way', async (t) => {
     [{ overlay: down }, /not working: the overlay interface ens5 is down\. .*ip link set dev ens5 up/],
     [{ guard: { state: 'down', method: 'nftables' } }, /kernel guard is down/],
     [{ peers: [] }, /without any peer/],
-    [{ peers: [silent] }, /has no peer up: nothing heard lately from vpc-b/],
+    [{ peers: [silent] }, /has no peer up: no answer from vpc-b \(see below\)/],
     [{ peers: [silent, silent, silent, silent] }, /from vpc-b, vpc-b, vpc-b and 1 more/],
   ];
   for (const [changes, expected] of cases) t.match(headline(statusWith(changes)), expected);
