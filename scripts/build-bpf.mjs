@@ -87,7 +87,7 @@ export function programsHeader() {
       .map((source) => {
         const object = join(scratch, `${basename(source, '.bpf.c')}.o`);
         const include = `/usr/include/${arch() === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
-        execFileSync(CLANG, ['-O2', '-Wall', '-Wextra', '-Werror', '-target', 'bpf', '-mcpu=v2', `-I${include}`, '-c', source, '-o', object], { cwd: folder, stdio: 'inherit' });
+        execFileSync(CLANG, ['-O2', '-Wall', '-Wextra', '-Werror', '-target', 'bpf', '-mcpu=v3', `-I${include}`, '-c', source, '-o', object], { cwd: folder, stdio: 'inherit' });
         return `// ${source}\n${emit(object)}\n`;
       });
     return `// Made by scripts/build-bpf.mjs from native/bpf/*.bpf.c; do not edit.

@@ -72,6 +72,7 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
         .workers = number("workers", 1, runtime::DataPlane::kMaxWorkers),
         .spin_microseconds = number("spinMicroseconds", 0, 1'000'000),
         .kernel_segmentation = options.Get("kernelSegmentation").ToBoolean(),
+        .known_encap = options.Get("knownEncap").ToBoolean(),
         .xdp_strip = options.Get("xdpStrip").ToBoolean()};
 
     auto source = std::make_unique<EventSource>();

@@ -20,6 +20,10 @@ static
     __attribute__((unused)) long (*const bpf_skb_change_head)(void* skb, __u32 length,
                                                               __u64 flags) = (void*)BPF_FUNC_skb_change_head;
 
+static
+    __attribute__((unused)) long (*const bpf_skb_load_bytes)(const void* skb, __u32 offset, void* to,
+                                                             __u32 length) = (void*)BPF_FUNC_skb_load_bytes;
+
 #define BE16(v) __builtin_bswap16(v)
 #define BE32(v) __builtin_bswap32(v)
 

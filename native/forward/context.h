@@ -11,6 +11,7 @@
 #include "forward/fragment_table.h"
 #include "forward/frame.h"
 #include "forward/icmp_error.h"
+#include "forward/known_pairs.h"
 #include "forward/learned_macs.h"
 #include "forward/out_batch.h"
 #include "forward/snapshot.h"
@@ -44,8 +45,9 @@ struct Context {
   SuperFrameSender* super_frames;  // nullptr: segmented in user space
   IcmpErrors& icmp_errors;
   FragmentTable& fragments;
-  uint32_t strip_marker;  // source MACs of stripped frames begin with it; 0: there are none
-  uint32_t now_seconds;   // CLOCK_MONOTONIC
+  KnownPairs* known_pairs;  // nullptr: every packet is carried here
+  uint32_t strip_marker;    // source MACs of stripped frames begin with it; 0: there are none
+  uint32_t now_seconds;     // CLOCK_MONOTONIC
 
   const ForwardingTable& table() const { return *snapshot.table; }
 

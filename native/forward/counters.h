@@ -15,6 +15,7 @@ namespace vpc_conn::forward {
 // VPC_CONN_COUNTER(name): what a worker counts besides drops.
 //   rx_frames = forwarded + punted + held + drops on reception; held = hold_released + drops after waiting +
 //   waiting
+//   known: of the frames, those that the kernel carried by itself
 #define VPC_CONN_COUNTERS(X) \
   X(rx_frames)               \
   X(rx_bytes)                \
@@ -36,6 +37,7 @@ namespace vpc_conn::forward {
   X(ecn_unexpected)          \
   X(etherip_reversed)        \
   X(coalesced)               \
+  X(known)                   \
   X(batches)                 \
   X(sleeps)
 

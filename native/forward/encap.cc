@@ -201,6 +201,21 @@ Verdict TooBig(const Packet& packet, uint32_t total_length, const uint8_t* ether
   return Verdict::Drop(DropReason::too_big);
 }
 
+// Packets to which nothing but MACs changed need no new decision: the kernel may carry the next ones.
+void OfferPair(Context& context, const Packet& packet, const Route& route, const OuterHeader& outer,
+               const InnerMac& inner_mac) {
+  const Peer& peer = context.table().peers()[route.peer];
+  if (route.masqueraded || route.quoted || peer.resolve_through_tunnel) return;
+  if (route.far_host != packet.destination) return;
+  if (context.snapshot.any_failed) {
+    const Neighbor* source = context.snapshot.neighbors.Find(NeighborKey(kScopeOverlay, packet.source));
+    if (source != nullptr && source->failed) return;
+  }
+  context.known_pairs->Offer({packet.source, packet.destination, &peer, &outer,
+                              inner_mac.known ? std::optional(inner_mac.mac) : std::nullopt},
+                             context.now_seconds);
+}
+
 void CountSent(Context& context, const Peer& peer, uint32_t packets, uint64_t inner_bytes) {
   context.counters.AddPeer(peer.id, PeerCounter::tx_packets, packets);
   context.counters.AddPeer(peer.id, PeerCounter::tx_bytes, inner_bytes);
@@ -314,6 +329,7 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
     }
   }
   TouchFlow(packet, route, context);
+  if (context.known_pairs != nullptr) OfferPair(context, packet, route, outer, inner_mac);
   if (const auto reason = Rewrite(packet, route, super_frame)) return Verdict::Drop(*reason);
   if (inner_mac.known) wire::StoreMac(ethernet, inner_mac.mac);
 

@@ -38,6 +38,8 @@ class Pipeline {
 
   // Where ICMP errors go back to the sender; nullptr: none are sent. As above.
   void SetReplySender(ReplySender* sender) { icmp_errors_.SetSender(sender); }
+  // Who carries plain packets of known pairs; nullptr: nobody. As above.
+  void SetKnownPairs(KnownPairs* known_pairs) { known_pairs_ = known_pairs; }
 
   // How frames that XDP stripped are known (forward/context.h). Before the first frame.
   void SetStripMarker(uint32_t marker) { strip_marker_ = marker; }
@@ -65,6 +67,7 @@ class Pipeline {
   IcmpErrors icmp_errors_;
   FragmentTable fragments_;
   SuperFrameSender* super_frames_ = nullptr;
+  KnownPairs* known_pairs_ = nullptr;
   uint32_t strip_marker_ = 0;
   std::deque<HeldFrame> held_;
   std::vector<std::unique_ptr<uint8_t[]>> spare_;  // storage of frames that wait no more

@@ -6,8 +6,6 @@
 
 namespace vpc_conn::forward {
 
-namespace {
-
 OuterHeader MakeOuterHeader(const TableContents& contents, const Peer& peer, const Neighbor* next_hop) {
   OuterHeader header;
   if (next_hop == nullptr || next_hop->failed) {
@@ -37,8 +35,6 @@ OuterHeader MakeOuterHeader(const TableContents& contents, const Peer& peer, con
   wire::StoreBe16(ip + wire::kIpv4Header, wire::kEtherIpFirstWord);
   return header;
 }
-
-}  // namespace
 
 std::unique_ptr<Snapshot> BuildSnapshot(uint64_t generation, std::shared_ptr<const ForwardingTable> table,
                                         const std::vector<NeighborRecord>& records) {

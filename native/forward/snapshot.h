@@ -45,6 +45,9 @@ struct OuterHeader {
   uint8_t tos_fixed = 0;
 };
 
+// `next_hop`: how the peer is reached; nullptr: not known yet.
+OuterHeader MakeOuterHeader(const TableContents& contents, const Peer& peer, const Neighbor* next_hop);
+
 struct Snapshot {
   uint64_t generation = 0;
   std::shared_ptr<const ForwardingTable> table;

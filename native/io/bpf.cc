@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 #include <vector>
 
 #include "io/system_error.h"
@@ -74,7 +73,9 @@ UniqueFd LoadBpfProgram(BpfProgramType type, std::string_view name, std::span<co
   }
   std::vector<char> log(size_t{64} * 1024);
   bpf_attr attributes{};
-  attributes.prog_type = type == BpfProgramType::tc ? BPF_PROG_TYPE_SCHED_CLS : BPF_PROG_TYPE_XDP;
+  attributes.prog_type = type == BpfProgramType::tc    ? BPF_PROG_TYPE_SCHED_CLS
+                         : type == BpfProgramType::xdp ? BPF_PROG_TYPE_XDP
+                                                       : BPF_PROG_TYPE_SOCKET_FILTER;
   attributes.insns = reinterpret_cast<uint64_t>(instructions.data());
   attributes.insn_cnt = static_cast<uint32_t>(instructions.size());
   attributes.license = reinterpret_cast<uint64_t>(kLicense);
@@ -137,22 +138,30 @@ void DeleteFromBpfMap(const UniqueFd& map, const void* key) {
 }
 
 uint64_t SumPerCpu(const UniqueFd& map, uint32_t index) {
+  uint64_t sum = 0;
+  uint64_t* const fields[] = {&sum};
+  SumPerCpu(map, index, fields);
+  return sum;
+}
+
+void SumPerCpu(const UniqueFd& map, uint32_t index, std::span<uint64_t* const> fields) {
   // The kernel fills one value per possible processor.
-  std::vector<uint64_t> values(static_cast<size_t>(get_nprocs_conf()) + 64);
+  std::vector<uint64_t> values(fields.size() * (static_cast<size_t>(get_nprocs_conf()) + 64));
   bpf_attr attributes{};
   attributes.map_fd = static_cast<uint32_t>(map.get());
   attributes.key = reinterpret_cast<uint64_t>(&index);
   attributes.value = reinterpret_cast<uint64_t>(values.data());
-  if (Bpf(BPF_MAP_LOOKUP_ELEM, &attributes, sizeof attributes) != 0) return 0;
-  return std::accumulate(values.begin(), values.end(), uint64_t{0});
+  for (uint64_t* const field : fields) *field = 0;
+  if (Bpf(BPF_MAP_LOOKUP_ELEM, &attributes, sizeof attributes) != 0) return;
+  for (size_t i = 0; i < values.size(); i++) *fields[i % fields.size()] += values[i];
 }
 
-void ResetPerCpu(const UniqueFd& map, uint32_t index) {
-  const std::vector<uint64_t> zeros(static_cast<size_t>(get_nprocs_conf()) + 64);
+void ResetPerCpu(const UniqueFd& map, uint32_t index, size_t value_bytes) {
+  const std::vector<uint8_t> zeros(value_bytes * (static_cast<size_t>(get_nprocs_conf()) + 64));
   UpdateBpfMap(map, &index, zeros.data());
 }
 
-XdpResult RunXdp(const UniqueFd& program, std::span<const uint8_t> packet) {
+BpfResult RunBpf(const UniqueFd& program, std::span<const uint8_t> packet) {
   std::vector<uint8_t> out(packet.size() + 256);
   bpf_attr attributes{};
   attributes.test.prog_fd = static_cast<uint32_t>(program.get());

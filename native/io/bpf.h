@@ -16,7 +16,7 @@ namespace vpc_conn::io {
 // Throws SystemError.
 UniqueFd CreateBpfMap(const bpf::MapDefinition& definition, std::string_view name);
 
-enum class BpfProgramType { tc, xdp };
+enum class BpfProgramType { tc, xdp, socket_filter };
 // Fills the maps' descriptors in by name and loads. Throws SystemError, with the verifier's last line.
 UniqueFd LoadBpfProgram(BpfProgramType type, std::string_view name, std::span<const uint64_t> code,
                         std::span<const bpf::MapUse> uses, const std::map<std::string_view, int>& maps);
@@ -32,14 +32,16 @@ void UpdateBpfMap(const UniqueFd& map, const void* key, const void* value);
 void DeleteFromBpfMap(const UniqueFd& map, const void* key);
 // The sum of a per-processor array's 64-bit values at `index`.
 uint64_t SumPerCpu(const UniqueFd& map, uint32_t index);
-void ResetPerCpu(const UniqueFd& map, uint32_t index);
+// The same, of values that are structures of 64-bit fields.
+void SumPerCpu(const UniqueFd& map, uint32_t index, std::span<uint64_t* const> fields);
+void ResetPerCpu(const UniqueFd& map, uint32_t index, size_t value_bytes = sizeof(uint64_t));
 
-// What an XDP program does to a packet (BPF_PROG_TEST_RUN). Throws SystemError.
-struct XdpResult {
+// What a program does to a packet (BPF_PROG_TEST_RUN). Throws SystemError.
+struct BpfResult {
   uint32_t action;
   std::vector<uint8_t> packet;
 };
-XdpResult RunXdp(const UniqueFd& program, std::span<const uint8_t> packet);
+BpfResult RunBpf(const UniqueFd& program, std::span<const uint8_t> packet);
 
 // An array map's values as memory (BPF_F_MMAPABLE).
 class MappedBpfArray {

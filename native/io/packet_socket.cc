@@ -78,6 +78,11 @@ void PacketSocket::SetFilter(const std::vector<sock_filter>& program) {
   SetOption(SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter, "setsockopt(SO_ATTACH_FILTER)");
 }
 
+void PacketSocket::SetFilter(const UniqueFd& program) {
+  const int fd = program.get();
+  SetOption(SOL_SOCKET, SO_ATTACH_BPF, &fd, sizeof fd, "setsockopt(SO_ATTACH_BPF)");
+}
+
 uint16_t PacketSocket::JoinFanout(uint16_t id, const std::vector<sock_filter>& program) {
   const bool first = id == 0;
   uint32_t type = PACKET_FANOUT_CBPF;

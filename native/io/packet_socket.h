@@ -27,6 +27,8 @@ class PacketSocket {
   // Starts delivery. Receivers only, after their ring is mapped.
   void Bind();
   void SetFilter(const std::vector<sock_filter>& program);
+  // The same with a loaded BPF program.
+  void SetFilter(const UniqueFd& program);
   // Joins fanout group `id` (0: makes one) that spreads by `program`; returns the group's id.
   uint16_t JoinFanout(uint16_t id, const std::vector<sock_filter>& program);
 

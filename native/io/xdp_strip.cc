@@ -85,10 +85,10 @@ void XdpStrip::Test() {
   ipv4(expected, wire::kEthernetHeader, kCongested, wire::kProtocolTcp, 0xc0000203, 0xc0000204);
 
   UpdateBpfMap(peers_map_, &pair, &id);
-  const auto known = RunXdp(program_, packet);
+  const auto known = RunBpf(program_, packet);
   DeleteFromBpfMap(peers_map_, &pair);
-  const auto unknown = RunXdp(program_, packet);
-  const auto forged = RunXdp(program_, expected);
+  const auto unknown = RunBpf(program_, packet);
+  const auto forged = RunBpf(program_, expected);
   const uint64_t before = ReadCounts().spoofed;
   if (known.action != XDP_PASS || known.packet != expected || unknown.action != XDP_PASS ||
       unknown.packet != packet || forged.action != XDP_DROP || before != 1) {

@@ -45,8 +45,7 @@ uint64_t DataPlane::PublishTable(forward::TableContents contents) {
   std::erase_if(neighbors_, [](const auto& record) { return record.scope >= forward::kScopeTunnel; });
   const uint64_t generation = PublishSnapshot();
   if (strip_) strip_->SetPeers(table_->peers(), table_->contents().underlay_mac);
-  const auto filter = OverlayFilter();
-  for (uint32_t i = 0; i < workers_.size() && i < options_.workers; i++) workers_[i]->SetFilter(filter);
+  SetOverlayFilters();
   return generation;
 }
 
@@ -63,10 +62,13 @@ uint64_t DataPlane::PublishSnapshot() {
   return generation_;
 }
 
-std::vector<sock_filter> DataPlane::OverlayFilter() const {
+void DataPlane::SetOverlayFilters() {
   const forward::TableContents& contents = table_->contents();
-  return io::OverlayFilter({contents.overlay_address, table_->masquerades_overlay_address(),
-                            contents.masquerade_first_port, contents.masquerade_last_port});
+  for (uint32_t i = 0; i < workers_.size() && i < options_.workers; i++) {
+    workers_[i]->SetOverlayFilter({contents.overlay_address, table_->masquerades_overlay_address(),
+                                   contents.masquerade_first_port, contents.masquerade_last_port},
+                                  contents.overlay_mac);
+  }
 }
 
 void DataPlane::Start() {
@@ -99,6 +101,7 @@ void DataPlane::StartWorkers() {
                         .spin_microseconds = options_.spin_microseconds,
                         .reader = index,
                         .kernel_segmentation = encap && options_.kernel_segmentation,
+                        .known_encap = encap && options_.known_encap,
                         .strip_marker = encap || !strip_ ? 0 : strip_->marker()},
           shared_, board_, events_, stop_));
       if (options_.workers > 1) {
@@ -107,11 +110,14 @@ void DataPlane::StartWorkers() {
     }
   }
   // Only now that nothing can fail any more: threads and traffic.
-  const auto marker = strip_ ? std::optional(strip_->marker()) : std::nullopt;
-  for (const auto& worker : workers_) {
-    const bool encap = worker->name().starts_with("encap");
-    worker->Start(encap ? OverlayFilter() : io::UnderlayFilter(marker));
+  for (uint32_t i = 0; i < options_.workers; i++) {
+    workers_[i]->SetSibling(*workers_[options_.workers + i]);
+    workers_[options_.workers + i]->SetSibling(*workers_[i]);
   }
+  for (const auto& worker : workers_) worker->Start();
+  SetOverlayFilters();
+  const auto marker = strip_ ? std::optional(strip_->marker()) : std::nullopt;
+  for (size_t i = options_.workers; i < workers_.size(); i++) workers_[i]->SetUnderlayFilter(marker);
 }
 
 bool DataPlane::Send(uint16_t scope, std::span<const uint8_t> frame) {
@@ -165,6 +171,10 @@ void DataPlane::ReadCounters(std::span<uint64_t> into) const {
     for (size_t i = 0; i < forward::kCounters; i++) {
       into[row * forward::kCounters + i] = block.values[i].load(std::memory_order_relaxed);
     }
+    if (row < workers_.size() && workers_[row]->known_encap() != nullptr) {
+      AddKnownCounts(into.subspan(row * forward::kCounters, forward::kCounters),
+                     *workers_[row]->known_encap());
+    }
   }
   if (!strip_) return;
   // Dropped by the XDP program, before any worker.
@@ -172,6 +182,26 @@ void DataPlane::ReadCounters(std::span<uint64_t> into) const {
   const size_t row = worker_names_.size() * forward::kCounters;
   into[row + static_cast<size_t>(Counter::rx_frames)] += forged;
   into[row + forward::kPlainCounters + static_cast<size_t>(DropReason::forged_marker)] += forged;
+}
+
+// What the kernel carried counts as if the worker had.
+void DataPlane::AddKnownCounts(std::span<uint64_t> row, const io::KnownEncap& known) const {
+  const auto add = [&](Counter counter, uint64_t by) { row[static_cast<size_t>(counter)] += by; };
+  uint64_t frames = 0;
+  for (uint32_t id = 0; id < forward::kMaxPeers; id++) {  // of gone peers, too
+    const auto counts = known.ReadCounts(id);
+    if (counts.frames == 0) continue;
+    frames += counts.frames;
+    add(Counter::rx_frames, counts.frames);
+    add(Counter::rx_bytes, counts.frame_bytes);
+    add(Counter::tx_frames, counts.packets);
+    add(Counter::tx_bytes, counts.bytes + counts.packets * wire::kOuterHeaders);
+    add(Counter::known, counts.frames);
+  }
+  const uint64_t failed = known.ReadCounts(KNOWN_FAILED).frames;
+  add(Counter::forwarded, frames - failed);
+  row[forward::kPlainCounters + static_cast<size_t>(DropReason::tx_failed)] += failed;
+  add(Counter::ring_lost, known.ReadCounts(KNOWN_SHED).frames);
 }
 
 void DataPlane::ReadPeerCounters(std::span<uint64_t> into) const {
@@ -186,7 +216,14 @@ void DataPlane::ReadPeerCounters(std::span<uint64_t> into) const {
   };
   for (size_t row = 0; row < peer_count(); row++) {
     const forward::Peer& peer = table_->peers()[row];
-    for (const auto& worker : workers_) add(worker->counters(), peer, row);
+    for (const auto& worker : workers_) {
+      add(worker->counters(), peer, row);
+      if (worker->known_encap() == nullptr) continue;
+      const auto counts = worker->known_encap()->ReadCounts(peer.id);
+      uint64_t* const values = &into[row * forward::kPeerCounters];
+      values[static_cast<size_t>(forward::PeerCounter::tx_packets)] += counts.packets;
+      values[static_cast<size_t>(forward::PeerCounter::tx_bytes)] += counts.bytes;
+    }
     add(slow_path_, peer, row);
   }
 }

@@ -28,7 +28,8 @@ struct DataPlaneOptions {
   uint32_t workers = 1;  // per direction
   uint32_t spin_microseconds = 50;
   bool kernel_segmentation = false;
-  bool xdp_strip = false;  // decap: outer headers come off in the driver
+  bool known_encap = false;  // encap: plain packets of known pairs are carried by the kernel
+  bool xdp_strip = false;    // decap: outer headers come off in the driver
 };
 
 class DataPlane {
@@ -77,7 +78,8 @@ class DataPlane {
  private:
   uint64_t PublishSnapshot();
   void StartWorkers();
-  std::vector<sock_filter> OverlayFilter() const;
+  void SetOverlayFilters();
+  void AddKnownCounts(std::span<uint64_t> row, const io::KnownEncap& known) const;
 
   const DataPlaneOptions options_;
   forward::SharedState shared_;

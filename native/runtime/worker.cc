@@ -19,12 +19,15 @@ namespace {
 constexpr uint32_t kReceiveBatch = 128;
 // Wakes without cause only to expire held frames and to read losses.
 constexpr int kSleepMilliseconds = 1000;
+// How many times the spin an answer is waited for.
+constexpr uint32_t kAnswerSpins = 4;
 
 }  // namespace
 
 Worker::Worker(WorkerOptions options, forward::SharedState& shared, SnapshotBoard& board, EventQueue& events,
                const io::EventFd& stop)
     : options_(std::move(options)),
+      shared_(shared),
       board_(board),
       queue_(events),
       stop_(stop),
@@ -40,6 +43,10 @@ Worker::Worker(WorkerOptions options, forward::SharedState& shared, SnapshotBoar
     use_segmenter_ = true;
   }
   pipeline_.SetReplySender(&replies_);
+  if (options_.known_encap) {
+    known_encap_ = std::make_unique<io::KnownEncap>(options_.receive_on, options_.send_on.index);
+    pipeline_.SetKnownPairs(known_encap_.get());
+  }
   pipeline_.SetStripMarker(options_.strip_marker);
   receive_.Bind();
 }
@@ -52,7 +59,7 @@ void Worker::Join() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Worker::Start(const std::vector<sock_filter>& filter) {
+void Worker::Start() {
   // Signals belong to the JS thread; the new thread inherits a full mask.
   sigset_t all;
   sigset_t before;
@@ -61,7 +68,18 @@ void Worker::Start(const std::vector<sock_filter>& filter) {
   thread_ = std::thread([this] { Run(); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_setname_np(thread_.native_handle(), options_.name.substr(0, 15).c_str());
-  receive_.SetFilter(filter);
+}
+
+void Worker::SetOverlayFilter(const io::OverlayFilterOptions& options, const wire::Mac& overlay_mac) {
+  if (!known_encap_) {
+    receive_.SetFilter(io::OverlayFilter(options));
+    return;
+  }
+  known_encap_->SetTable(options, overlay_mac);
+  if (choosing_) return;
+  receive_.SetFilter(known_encap_->filter());
+  known_encap_->SetActive(true);
+  choosing_ = true;
 }
 
 Worker::Segmentation Worker::segmentation() const {
@@ -72,6 +90,7 @@ Worker::Segmentation Worker::segmentation() const {
 void Worker::Run() {
   uint64_t generation = 0;
   uint32_t last_second = 0;
+  bool woken = false;  // by a frame, which was the first one after a pause
   for (;;) {
     const forward::Snapshot& snapshot = board_.Enter(options_.reader);
     const uint32_t now = MonotonicSeconds();
@@ -79,15 +98,27 @@ void Worker::Run() {
     if (pipeline_.holding() && (snapshot.generation != generation || now != last_second)) {
       pipeline_.RetryHeld(snapshot, now);
     }
+    if (known_encap_ && (snapshot.generation != generation || now != last_second)) {
+      known_encap_->Review(snapshot, shared_, now);
+    }
     generation = snapshot.generation;
     pipeline_.SetSuperFrameSender(use_segmenter_.load(std::memory_order_relaxed) ? segmenter_.get()
                                                                                  : nullptr);
     if (now != last_second || ring_.losing()) CountLosses();
     last_second = now;
-    if (ReceiveBatch(snapshot, now) != 0) continue;
+    if (ReceiveBatch(snapshot, now) != 0) {
+      if (expecting_.load(std::memory_order_relaxed)) {
+        expecting_.store(false, std::memory_order_relaxed);
+        waking_.Tried(true);
+      }
+      if (woken) WakeSibling();
+      woken = false;
+      continue;
+    }
     if (SpinForFrame()) continue;
     board_.Leave(options_.reader);
     if (!Sleep()) break;
+    woken = true;
   }
   board_.Leave(options_.reader);
 }
@@ -105,6 +136,8 @@ uint32_t Worker::ReceiveBatch(const forward::Snapshot& snapshot, uint32_t now_se
   if (count != 0) {
     pipeline_.Flush();
     ring_.Release();
+    taken_ += count;
+    if (known_encap_) known_encap_->Done(taken_, lost_);
     counters_.Add(forward::Counter::batches);
   }
   return count;
@@ -113,18 +146,39 @@ uint32_t Worker::ReceiveBatch(const forward::Snapshot& snapshot, uint32_t now_se
 // A sleeping thread costs 35 to 40 us to wake; frames that follow each other closely are worth waiting for.
 bool Worker::SpinForFrame() {
   if (options_.spin_microseconds == 0) return false;
-  const uint64_t end = MonotonicNanoseconds() + uint64_t{options_.spin_microseconds} * 1000;
+  const bool expecting = expecting_.exchange(false, std::memory_order_relaxed);
+  Worth& worth = expecting ? waking_ : spinning_;
+  if (!expecting && !worth.ShouldTry()) return false;
+  // An answer is further away than the next frame of a burst: it passes two gateways and a host.
+  const uint64_t microseconds = uint64_t{options_.spin_microseconds} * (expecting ? kAnswerSpins : 1);
+  const uint64_t end = MonotonicNanoseconds() + microseconds * 1000;
+  bool ready = false;
   do {
     sched_yield();
-    if (ring_.Ready()) return true;
-  } while (MonotonicNanoseconds() < end);
-  return false;
+    ready = ring_.Ready();
+  } while (!ready && MonotonicNanoseconds() < end);
+  worth.Tried(ready);
+  if (expecting) worth_waking_.store(waking_.worth_it(), std::memory_order_relaxed);
+  return ready;
+}
+
+void Worker::WakeSibling() {
+  if (sibling_ == nullptr || options_.spin_microseconds == 0) return;
+  if (!sibling_->asleep_.load(std::memory_order_relaxed)) return;
+  if (!sibling_->worth_waking_.load(std::memory_order_relaxed) && ++not_woken_ % Worth::kTryEvery != 0) {
+    return;
+  }
+  sibling_->expecting_.store(true, std::memory_order_relaxed);
+  sibling_->Kick();
 }
 
 bool Worker::Sleep() {
   counters_.Add(forward::Counter::sleeps);
+  asleep_.store(true, std::memory_order_relaxed);
   pollfd fds[3] = {{receive_.fd(), POLLIN, 0}, {stop_.get(), POLLIN, 0}, {kick_.get(), POLLIN, 0}};
-  if (poll(fds, 3, kSleepMilliseconds) < 0 && errno != EINTR) {
+  const int ready = poll(fds, 3, kSleepMilliseconds);
+  asleep_.store(false, std::memory_order_relaxed);
+  if (ready < 0 && errno != EINTR) {
     Fail(errno, "poll");
     return false;
   }
@@ -144,7 +198,11 @@ bool Worker::Sleep() {
 
 void Worker::CountLosses() {
   ring_.ClearLosing();
-  if (const uint32_t lost = receive_.TakeRingLosses()) counters_.Add(forward::Counter::ring_lost, lost);
+  if (const uint32_t lost = receive_.TakeRingLosses()) {
+    counters_.Add(forward::Counter::ring_lost, lost);
+    lost_ += lost;
+  }
+  if (known_encap_) known_encap_->Done(taken_, lost_);
 }
 
 void Worker::Fail(int error, const char* what) {

@@ -9,12 +9,14 @@
 #include "forward/pipeline.h"
 #include "io/event_fd.h"
 #include "io/kernel_segmenter.h"
+#include "io/known_encap.h"
 #include "io/packet_socket.h"
 #include "io/reply_socket.h"
 #include "io/rx_ring.h"
 #include "io/transmitter.h"
 #include "runtime/event_queue.h"
 #include "runtime/snapshot_board.h"
+#include "runtime/worth.h"
 
 namespace vpc_conn::runtime {
 
@@ -26,6 +28,7 @@ struct WorkerOptions {
   uint32_t spin_microseconds;
   size_t reader;             // index on the snapshot board
   bool kernel_segmentation;  // encap: super-frames go to the kernel whole
+  bool known_encap;          // encap: plain packets of known pairs are carried by the kernel
   uint32_t strip_marker;     // decap: how frames that XDP stripped are known; 0: there are none
 };
 
@@ -37,9 +40,16 @@ class Worker {
   // The stop eventfd was signalled; joins.
   ~Worker();
 
-  // Starts the thread, then the flow of frames. A snapshot has been published.
-  void Start(const std::vector<sock_filter>& filter);
-  void SetFilter(const std::vector<sock_filter>& filter) { receive_.SetFilter(filter); }
+  // Starts the thread. A snapshot has been published. Frames flow when a filter lets them in.
+  void Start();
+  // Decap. JS thread.
+  void SetUnderlayFilter(std::optional<uint32_t> strip_marker) {
+    receive_.SetFilter(io::UnderlayFilter(strip_marker));
+  }
+  // Encap. JS thread.
+  void SetOverlayFilter(const io::OverlayFilterOptions& options, const wire::Mac& overlay_mac);
+  // nullptr: every packet comes to this worker. JS thread.
+  const io::KnownEncap* known_encap() const { return known_encap_.get(); }
   // A new snapshot is there: held frames are tried again. Any thread.
   void Kick() const { kick_.Signal(); }
   // Steps down to, or up from, segmentation in user space; frames in flight are not touched. Any thread.
@@ -47,6 +57,10 @@ class Worker {
   enum class Segmentation { user_space, kernel, broken };
   Segmentation segmentation() const;
   void Join();
+
+  // The worker of the other direction, which answers will come to: woken along with this one, so that it is
+  // up when they do. Before Start; outlives the thread.
+  void SetSibling(Worker& sibling) { sibling_ = &sibling; }
 
   io::PacketSocket& receive_socket() { return receive_; }
   const std::string& name() const { return options_.name; }
@@ -56,6 +70,7 @@ class Worker {
   void Run();
   uint32_t ReceiveBatch(const forward::Snapshot& snapshot, uint32_t now_seconds);
   bool SpinForFrame();
+  void WakeSibling();
   // Sleeps until a frame, a kick or stop. False: stop, or the socket is dead.
   bool Sleep();
   void CountLosses();
@@ -64,6 +79,7 @@ class Worker {
   // Teardown order: the owner signals `stop_`, ~Worker joins the thread; then, in reverse order of these
   // members, ring and sockets go. The event queue and the board belong to the group and go last.
   const WorkerOptions options_;
+  forward::SharedState& shared_;
   SnapshotBoard& board_;
   EventQueue& queue_;
   const io::EventFd& stop_;
@@ -77,6 +93,17 @@ class Worker {
   io::ReplySocket replies_;
   std::unique_ptr<io::KernelSegmenter> segmenter_;
   std::atomic<bool> use_segmenter_{false};
+  std::unique_ptr<io::KnownEncap> known_encap_;
+  uint64_t taken_ = 0;  // frames of the ring that are done with
+  uint64_t lost_ = 0;
+  Worker* sibling_ = nullptr;
+  std::atomic<bool> asleep_{false};
+  std::atomic<bool> expecting_{false};  // woken by the sibling, no frame has come yet
+  std::atomic<bool> worth_waking_{true};
+  Worth spinning_;
+  Worth waking_;
+  uint32_t not_woken_ = 0;
+  bool choosing_ = false;  // the known pairs' filter is in place; JS thread
   forward::Pipeline pipeline_;
   std::thread thread_;
 };

@@ -84,6 +84,7 @@ class NativeDataPlaneAdapter implements DataPlane {
       workers: options.workers,
       spinMicroseconds: options.spinMicroseconds,
       kernelSegmentation: options.kernelSegmentation ?? false,
+      knownEncap: options.knownEncap ?? false,
       xdpStrip: options.xdpStrip ?? false,
       onEvents: (events) => {
         for (const event of events) {

@@ -178,6 +178,8 @@ export interface DataPlaneOptions {
   readonly spinMicroseconds: number;
   /** Encap workers give TCP super-frames to the kernel whole; start() throws where that fails. Default: false. */
   readonly kernelSegmentation?: boolean;
+  /** Encap: plain packets of pairs of hosts that the workers have decided about are carried by the kernel. */
+  readonly knownEncap?: boolean;
   /** XDP takes the outer headers off in the underlay's driver; start() throws where that fails. Default: false. */
   readonly xdpStrip?: boolean;
   readonly onEvent: (event: DataPlaneEvent) => void;

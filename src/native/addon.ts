@@ -104,6 +104,8 @@ export interface NativeDataPlaneOptions {
   spinMicroseconds: number;
   /** Encap workers give TCP super-frames to the kernel whole (rung "segment"); start() throws if that fails. */
   kernelSegmentation?: boolean;
+  /** Encap: plain packets of pairs of hosts that the workers have decided about are carried by the kernel. */
+  knownEncap?: boolean;
   /**
    * An XDP program takes the outer headers off in the underlay's driver, so that the kernel merges the inner TCP
    * (decap rung "full"); start() throws if it cannot be attached.
