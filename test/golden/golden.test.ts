@@ -12,6 +12,7 @@ import { loadAddon } from '../../src/native/binding.js';
 import { eventText, MemoryGateway, toNeighbors } from '../helpers/forwarding.js';
 import { be16, bytes, pcap, virtioHeader } from '../helpers/frames.js';
 import { temporaryDirectory } from '../helpers/temporary-directory.js';
+import { decode, faultsIn, whyNoTshark } from '../helpers/tshark.js';
 import { DROPPED_CASES } from './cases-dropped.js';
 import { FORWARDED_CASES } from './cases-forwarded.js';
 import { FRAGMENT_CASES } from './cases-fragments.js';
@@ -123,17 +124,9 @@ t.test('every drop reason has a case that bears its name', async (t) => {
   }
 });
 
-function tsharkVersion(): string | undefined {
-  try {
-    return execFileSync('tshark', ['--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-  } catch {
-    return undefined;
-  }
-}
-
 t.test(
   'an independent decoder finds no fault in anything that is sent',
-  { skip: tsharkVersion() === undefined && 'tshark is missing: run "npm run setup"' },
+  { skip: whyNoTshark() },
   async (t) => {
     const sent = NAMES.flatMap((name) =>
       readCase(name).steps.flatMap(({ what, out, replies = [] }) =>
@@ -142,46 +135,18 @@ t.test(
     );
     const capture = join(temporaryDirectory(t), 'sent.pcap');
     writeFileSync(capture, pcap(sent.map(({ frame }) => fromText(frame))));
-    const fields = ['frame.number', 'frame.protocols', '_ws.expert.message'];
-    const faults = [
-      '_ws.malformed',
-      '_ws.short',
-      // What an ICMP error quotes is cut short, and this decoder sums up quoted TCP all the same.
-      '(_ws.expert.severity == "Error" && !(icmp && tcp))',
-      ...['ip', 'udp', 'icmp'].map((protocol) => `${protocol}.checksum.status == "Bad"`),
-      '(tcp.checksum.status == "Bad" && !icmp)',
-      'udp.length.bad || ip.bogus_ip_length || ip.bogus_header_length || tcp.bogus_header_length',
-    ];
-    const decode = (filter: string): string[] =>
-      execFileSync(
-        'tshark',
-        [
-          ...['-r', capture, '-T', 'fields', '-Y', filter, ...fields.flatMap((field) => ['-e', field])],
-          // Checksums are not judged unless asked for; payloads here are no DNS, whatever their ports say.
-          ...['ip', 'tcp', 'udp'].flatMap((protocol) => ['-o', `${protocol}.check_checksum:TRUE`]),
-          ...['dns', 'mdns', 'http', 'tls', 'discard', 'echo'].flatMap((protocol) => [
-            '--disable-protocol',
-            protocol,
-          ]),
-        ],
-        {
-          encoding: 'utf8',
-          stdio: ['ignore', 'pipe', 'ignore'],
-        },
-      )
-        .split('\n')
-        .filter((line) => line !== '');
     const named = (line: string): string => `${sent[Number.parseInt(line, 10) - 1]?.from}: ${line}`;
-    const found = decode(faults.join(' || ')).map(named);
+    const found = (await faultsIn(capture)).map(named);
     t.same(
       found.filter((line) => !line.startsWith(`${WRONG_BY_INTENT}: `)),
       [],
     );
     // It can tell: everything was decoded, what goes into the tunnel as EtherIP, and what is wrong by intent.
     t.equal(found.length, 2);
-    t.equal(decode('ip').length, sent.length);
+    t.equal((await decode(capture, 'ip')).length, sent.length);
     const tunnelled = sent.filter(({ frame }) => frame.startsWith('020000000102')).length;
-    t.equal(decode('etherip && ip.proto == 97 && ip.flags.df == 1 && ip.ttl == 64').length, tunnelled);
+    const etherIp = await decode(capture, 'etherip && ip.proto == 97 && ip.flags.df == 1 && ip.ttl == 64');
+    t.equal(etherIp.length, tunnelled);
     t.ok(sent.length > 100);
   },
 );

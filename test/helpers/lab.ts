@@ -8,6 +8,7 @@ import {
   type LabSpec,
   type NicSpec,
 } from '../../src/lab/index.js';
+import { judgeFrames } from './second-opinion.js';
 
 export const CIDR = '10.0.0.0/24';
 
@@ -18,6 +19,8 @@ export interface TwinOptions {
   kind?: 'mapping' | 'lan';
   /** On top of the defaults of both gateways. */
   gateway?: Partial<GatewaySpec>;
+  /** tshark judges what the gateways send; their NICs leave nothing to be completed then. Default true. */
+  judged?: boolean;
 }
 
 /** a1 .10 and a2 .11 in VPC a; b1 .20 and b2 .21 in VPC b; both gateways are .5 and own the far addresses. */
@@ -77,6 +80,7 @@ export async function startTwins(
 ): Promise<Pair> {
   const lab = await createLab(twinVpcs(options));
   t.teardown(() => lab.close());
+  if (options.judged !== false) await judgeFrames(t, lab);
   const [a, b] = await Promise.all([
     lab.startGateway('a', { config: twinConfig('a') }),
     lab.startGateway('b', { config: twinConfig('b') }),

@@ -3,6 +3,7 @@ import t from 'tap';
 import type { StatusResult } from '../../src/control/protocol.js';
 import { createLab, ping, tcpTransfer, udpEcho, whyNoLab } from '../../src/lab/index.js';
 import { ALL_ECHOED, drops, range, totals, twinConfig, twinVpcs } from '../helpers/lab.js';
+import { judgeFrames } from '../helpers/second-opinion.js';
 
 const skip = await whyNoLab();
 const MIB = 1024 * 1024;

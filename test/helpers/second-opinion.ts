@@ -1,0 +1,107 @@
+/**
+ * A second opinion on what gateways send in a lab: captures at the far ends of their wires, where every frame
+ * comes by whichever way it was sent, and tshark's judgement of them.
+ */
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Lab, LabProcess } from '../../src/lab/index.js';
+import { faultsIn, whyNoTshark } from './tshark.js';
+
+/** Bytes of a capture file without frames. */
+const PCAP_HEADER = 24;
+/** Frames per wire; then the capture ends, so that files stay small. */
+const MOST_FRAMES = 5000;
+
+// Of bulk TCP one segment in 32 is kept, by its identification (the low byte stands at 5 in the IPv4 header).
+const BULK = 'greater 1000 and not';
+const OVERLAY_FILTER = `not (${BULK} ip[5] & 31 = 0 and tcp)`;
+// The inner IPv4 header begins at 50 on the underlay.
+const UNDERLAY_FILTER = `not (${BULK} ether[55] & 31 = 0 and ip proto 97 and ether[59] = 6)`;
+
+interface Capture {
+  readonly wire: string;
+  readonly file: string;
+  readonly process: LabProcess;
+}
+
+export class SecondOpinion {
+  readonly #captures: readonly Capture[];
+
+  private constructor(captures: readonly Capture[]) {
+    this.#captures = captures;
+  }
+
+  /**
+   * Starts the captures; before the gateways, best. Their interfaces complete checksums and segments
+   * themselves from here on: what a NIC would add later, no capture could see.
+   */
+  static async start(lab: Lab): Promise<SecondOpinion> {
+    const gateways = lab.spec.vpcs.flatMap((vpc) => (vpc.gateway ? [lab.gatewayName(vpc.name)] : []));
+    const wires = lab.spec.vpcs.flatMap((vpc) => {
+      if (!vpc.gateway) return [];
+      const device = lab.gatewayName(vpc.name);
+      return [
+        { node: `vpc-${vpc.name}`, device, filter: OVERLAY_FILTER },
+        { node: 'underlay', device, filter: UNDERLAY_FILTER },
+      ];
+    });
+    await Promise.all(
+      gateways.flatMap((gateway) =>
+        ['eth1', 'eth2'].map((device) => lab.must(gateway, ['ethtool', '-K', device, 'tx', 'off'])),
+      ),
+    );
+    const captures = wires.map(({ node, device, filter }): Capture => {
+      const file = join(lab.directory, `${node}-${device}.pcap`);
+      const argv = ['tcpdump', '-i', device, '-Q', 'in', '-c', `${MOST_FRAMES}`, '-U', '-Z', 'root'];
+      return {
+        wire: `${device} in ${node}`,
+        file,
+        process: lab.spawn(node, [...argv, '-w', file, filter]),
+      };
+    });
+    await Promise.all(
+      captures.map(({ process }) =>
+        process.until(({ stderr }) => stderr.includes('listening on'), 'the capture being ready'),
+      ),
+    );
+    return new SecondOpinion(captures);
+  }
+
+  /** Ends the captures. What tshark finds wrong, a line each; empty when it has nothing to say. */
+  async faults(): Promise<string[]> {
+    await Promise.all(
+      this.#captures.map(async ({ process }) => {
+        process.kill('SIGINT');
+        await process.exited;
+      }),
+    );
+    const seen = this.#captures.filter(({ file }) => statSync(file).size > PCAP_HEADER);
+    if (seen.length === 0) return ['no frame was captured, so there is nothing to judge'];
+    const told = await Promise.all(
+      seen.map(async ({ wire, file }) => (await faultsIn(file)).map((fault) => `${wire}, frame ${fault}`)),
+    );
+    return told.flat();
+  }
+}
+
+/** Has everything that the gateways of a lab send from here on judged when the test is over; closes the lab. */
+export async function judgeFrames(
+  t: { teardown(action: () => Promise<void>): void },
+  lab: Lab,
+): Promise<void> {
+  const why = whyNoTshark();
+  if (why) throw new Error(why);
+  const opinion = await SecondOpinion.start(lab);
+  t.teardown(async () => {
+    try {
+      const faults = await opinion.faults();
+      if (faults.length > 0) {
+        throw new Error(
+          `tshark finds fault with ${faults.length} frames:\n${faults.slice(0, 20).join('\n')}`,
+        );
+      }
+    } finally {
+      await lab.close();
+    }
+  });
+}

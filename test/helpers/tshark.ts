@@ -1,0 +1,44 @@
+/** A second opinion on frames: tshark, which shares no code with this project, decodes captures and judges them. */
+import { execFile, execFileSync } from 'node:child_process';
+import { promisify } from 'node:util';
+
+/** Why it cannot be asked here, with the remedy; false: it can. */
+export function whyNoTshark(): string | false {
+  try {
+    execFileSync('tshark', ['--version'], { stdio: 'ignore' });
+    return false;
+  } catch {
+    return 'tshark is missing: run "npm run setup"';
+  }
+}
+
+/** What is wrong with a frame, in tshark's words. */
+const FAULTS = [
+  '_ws.malformed',
+  '_ws.short',
+  '_ws.expert.severity == "Error"',
+  ...['ip', 'tcp', 'udp', 'icmp', 'icmpv6'].map((protocol) => `${protocol}.checksum.status == "Bad"`),
+  'udp.length.bad || ip.bogus_ip_length || ip.bogus_header_length || tcp.bogus_header_length',
+].join(' || ');
+
+const FIELDS = ['frame.number', 'frame.protocols', 'ip.src', 'ip.dst', '_ws.expert.message'];
+
+const ARGUMENTS = [
+  // Checksums are not judged unless asked for.
+  ...['ip', 'tcp', 'udp'].flatMap((protocol) => ['-o', `${protocol}.check_checksum:TRUE`]),
+  // Payloads are no DNS and the like, whatever their ports say.
+  ...['tcp', 'udp'].flatMap((protocol) => ['-d', `${protocol}.port==1-65535,data`]),
+  ...['-n', '-T', 'fields', ...FIELDS.flatMap((field) => ['-e', field])],
+];
+
+/** One line per frame of a capture file that matches a display filter; frames are numbered from 1. */
+export async function decode(capture: string, filter: string): Promise<string[]> {
+  const argv = ['-r', capture, '-Y', filter, ...ARGUMENTS];
+  const { stdout } = await promisify(execFile)('tshark', argv, { maxBuffer: 64 << 20 });
+  return stdout.split('\n').filter((line) => line !== '');
+}
+
+/** The frames of a capture file with a bad checksum or length, or that cannot be decoded. */
+export function faultsIn(capture: string): Promise<string[]> {
+  return decode(capture, FAULTS);
+}
