@@ -52,11 +52,11 @@ export class SecondOpinion {
     );
     const captures = wires.map(({ node, device, filter }): Capture => {
       const file = join(lab.directory, `${node}-${device}.pcap`);
-      const argv = ['tcpdump', '-i', device, '-Q', 'in', '-c', `${MOST_FRAMES}`, '-U', '-Z', 'root'];
+      const argv = ['tcpdump', '-i', device, '-Q', 'in', '-c', `${MOST_FRAMES}`];
       return {
         wire: `${device} in ${node}`,
         file,
-        process: lab.spawn(node, [...argv, '-w', file, filter]),
+        process: lab.spawn(node, [...argv, '--immediate-mode', '-U', '-Z', 'root', '-w', file, filter]),
       };
     });
     await Promise.all(
@@ -65,6 +65,11 @@ export class SecondOpinion {
       ),
     );
     return new SecondOpinion(captures);
+  }
+
+  /** Bytes of all captures so far. */
+  seen(): number {
+    return this.#captures.reduce((sum, { file }) => sum + statSync(file).size, 0);
   }
 
   /** Ends the captures. What tshark finds wrong, a line each; empty when it has nothing to say. */

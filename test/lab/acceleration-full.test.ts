@@ -11,6 +11,7 @@ const MIB = 1024 * 1024;
 t.test('TCP both ways, UDP and ping on the highest rung', { skip }, async (t) => {
   const lab = await createLab(twinVpcs({}));
   t.teardown(() => lab.close());
+  await judgeFrames(t, lab);
   const start = (vpc: 'a' | 'b') =>
     lab.startGateway(vpc, { config: { ...twinConfig(vpc), dataplane: { acceleration: 'full' } } });
   const [a, b] = await Promise.all([start('a'), start('b')]);

@@ -21,8 +21,8 @@ t.test("two gateways proxy each other's hosts by mistake (checklist 6)", { skip 
   const b = await lab.startGateway('b', { config: twinConfig('b', peer) });
 
   await lab.register('gw-a', '10.0.0.20');
-  t.match(await ping(lab, 'a1', '10.0.0.30', { count: 3, wait: 1 }), { received: 0 });
-  t.match(await ping(lab, 'a1', '10.0.0.20', { count: 2, wait: 1 }), { received: 0 });
+  t.match(await ping(lab, 'a1', '10.0.0.30', { count: 3, wait: 0.3 }), { received: 0 });
+  t.match(await ping(lab, 'a1', '10.0.0.20', { count: 2, wait: 0.3 }), { received: 0 });
   // a1's own address is proxied by its own gateway, so what a1 sends looks like an echo of the tunnel.
   t.same(await drops(a), { drop_looped: 5 }, 'each packet is refused once, at the first gateway');
   t.same(await drops(b), {}, 'the other one saw nothing of it');
@@ -31,11 +31,11 @@ t.test("two gateways proxy each other's hosts by mistake (checklist 6)", { skip 
   a.writeConfig(twinConfig('a', sane));
   t.equal((await a.client('reload')).code, 0);
   const before = await lab.counters('gw-a', 'eth2');
-  t.match(await ping(lab, 'a1', '10.0.0.30', { count: 3, wait: 1 }), { received: 0 });
+  t.match(await ping(lab, 'a1', '10.0.0.30', { count: 3, wait: 0.3 }), { received: 0 });
   t.equal((await drops(b)).drop_looped, 3, 'the far gateway refuses what it would send back');
   const after = await lab.counters('gw-a', 'eth2');
   t.ok(after.txPackets - before.txPackets <= 3 + 2, 'each crossed the underlay once, beside some ARP');
-  t.equal((await totals(b)).tx_frames ?? 0, 0, 'and nothing came back');
+  t.equal((await totals(b)).forwarded ?? 0, 0, 'and nothing came back');
 
   await t.test('a peer at an own address is refused', async (t) => {
     const file = join(lab.directory, 'self.yaml');
@@ -59,10 +59,9 @@ t.test("two gateways proxy each other's hosts by mistake (checklist 6)", { skip 
       payload: etherip(ethernet(lab.mac('gw-b'), lab.mac('gw-a'), TYPE.ipv4, inner)),
     });
     const frame = ethernet(lab.underlayMac('gw-b'), lab.underlayMac('gw-a'), TYPE.ipv4, packet);
+    const before = opinion.seen();
     await sendFrames(lab, 'gw-a', 'eth2', [frame]);
-    // Nobody at b has that address.
-    const arrived = async () => ((await totals(b)).held ?? 0) > 0;
-    await lab.waitFor(arrived, { what: 'the frame to arrive' });
+    await lab.waitFor(() => opinion.seen() > before, { what: 'the frame to be captured' });
     const faults = await opinion.faults();
     t.equal(faults.length, 1, 'and nothing else');
     t.match(faults[0], /^gw-a in underlay, .*etherip.*udp.*198\.18\.0\.1,10\.0\.0\.10.*Bad checksum/);

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { createLab, ping, tcpTransfer, udpEcho, whyNoLab } from '../../src/lab/index.js';
 import { ALL_ECHOED, drops, range, twinConfig, twinVpcs } from '../helpers/lab.js';
+import { judgeFrames } from '../helpers/second-opinion.js';
 
 const skip = await whyNoLab();
 
@@ -37,6 +38,7 @@ for (const { name, a, b, far } of forms) {
   t.test(`masquerade: ${name}`, { skip }, async (t) => {
     const lab = await createLab(specification());
     t.teardown(() => lab.close());
+    await judgeFrames(t, lab);
     const gateways = await Promise.all([lab.startGateway('a', a), lab.startGateway('b', b)]);
     const pairs = ['a1', 'a2'].flatMap((from) => far.map((to) => [from, to] as const));
 
