@@ -79,7 +79,7 @@ TEST_SUITE("checksum") {
     }
   }
 
-  TEST_CASE("an incremental update equals the full sum, for words that make 0x0000 and 0xffff, too") {
+  TEST_CASE("an incremental update equals the full sum, for words that make 0x0000 and 0xffff, too (checklist 9)") {
     std::mt19937 random(4);
     const uint16_t edges[] = {0x0000, 0x0001, 0x7fff, 0x8000, 0xfffe, 0xffff};
     const auto word = [&] {
@@ -105,7 +105,7 @@ TEST_SUITE("checksum") {
     }
   }
 
-  TEST_CASE("RFC 1624 section 4: the example where RFC 1141 goes wrong") {
+  TEST_CASE("RFC 1624 section 4: the example where RFC 1141 goes wrong (checklist 9)") {
     // HC = 0xdd2f, m = 0x5555 -> m' = 0x3285: HC' = 0x0000.
     CHECK(UpdateChecksum(__builtin_bswap16(0xdd2f), AddBe16(0, 0x5555), AddBe16(0, 0x3285)) == 0);
   }

@@ -41,7 +41,7 @@ Bytes MakeSyn(std::vector<uint8_t> options, std::mt19937& random) {
 }  // namespace
 
 TEST_SUITE("rewrite") {
-  TEST_CASE("addresses, ports and ids change, and every checksum stays right to the very value") {
+  TEST_CASE("addresses, ports and ids change, and every checksum stays right to the very value (checklist 10)") {
     std::mt19937 random(1);
     const uint32_t edges[] = {0, 0xffffffff, 0xffff0000, 0x0000ffff};
     for (int round = 0; round < 20000; round++) {
@@ -201,7 +201,7 @@ TEST_SUITE("rewrite") {
     }
   }
 
-  TEST_CASE("a partial checksum is completed to the full one") {
+  TEST_CASE("a partial checksum is completed to the full one (checklist 14)") {
     std::mt19937 random(8);
     for (int round = 0; round < 3000; round++) {
       PacketSpec spec = RandomSpec(random);
@@ -305,7 +305,7 @@ TEST_SUITE("rewrite") {
     CHECK(with_ports > 5000);
   }
 
-  TEST_CASE("quotes that cannot be trusted are refused (RFC 5508 REQ-3)") {
+  TEST_CASE("quotes that cannot be trusted are refused (RFC 5508 REQ-3) (checklist 30)") {
     std::mt19937 random(12);
     const Bytes about = test::MakePacket({.protocol = wire::kProtocolUdp, .options = 8}, random);
     const auto reason_after = [&](size_t length, auto&& edit, bool seal) {

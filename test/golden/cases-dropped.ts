@@ -474,7 +474,7 @@ export const DROPPED_CASES: GoldenCase[] = [
   ),
   dropped(
     'hold_full',
-    '64 frames wait at most; the oldest gives way.',
+    '64 frames wait at most; the oldest gives way (checklist 50).',
     [
       ...Array.from(
         { length: 66 },

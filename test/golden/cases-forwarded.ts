@@ -175,7 +175,7 @@ const masqueraded: GoldenCase[] = [
   },
   {
     name: 'masquerade-udp',
-    sentence: 'The same port stands for a far endpoint whomever it speaks to (RFC 4787 REQ-1).',
+    sentence: 'The same port stands for a far endpoint whomever it speaks to (RFC 4787 REQ-1, checklist 15).',
     table: TABLE,
     neighbors: [...NEIGHBORS, { scope: 0, address: '10.0.0.11', mac: MAC.local }],
     steps: [
@@ -210,7 +210,7 @@ const masqueraded: GoldenCase[] = [
   },
   {
     name: 'masquerade-icmp-echo',
-    sentence: 'The identifier of an ICMP echo is translated like a port (RFC 5508 REQ-1).',
+    sentence: 'The identifier of an ICMP echo is translated like a port (RFC 5508 REQ-1, checklist 29).',
     ...WORLD,
     steps: [
       carried({
@@ -600,7 +600,7 @@ const others: GoldenCase[] = [
   },
   {
     name: 'held-for-local-host',
-    sentence: 'A frame waits for the MAC of the local host that it is for.',
+    sentence: 'A frame waits for the MAC of the local host that it is for (checklist 50).',
     table: TABLE,
     neighbors: NEXT_HOPS,
     counters: { hold_released: 1 },

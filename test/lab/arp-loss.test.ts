@@ -2,6 +2,7 @@
 import t from 'tap';
 import { createLab, ping, tcpTransfer, whyNoLab } from '../../src/lab/index.js';
 import { drops, twinConfig, twinVpcs } from '../helpers/lab.js';
+import { judgeFrames } from '../helpers/second-opinion.js';
 
 const skip = await whyNoLab();
 
@@ -25,6 +26,7 @@ table bridge loss {
 t.test('two of three ARP requests of a gateway are lost', { skip }, async (t) => {
   const lab = await createLab(twinVpcs({ kind: 'lan' }));
   t.teardown(() => lab.close());
+  await judgeFrames(t, lab);
   await lab.must('underlay', ['nft', '-f', '-'], { input: loss('gw-a', ['198.18.0.2']) });
   await lab.must('vpc-b', ['nft', '-f', '-'], { input: loss('gw-b', ['10.0.0.20', '10.0.0.21']) });
   const a = await lab.startGateway('a', { config: twinConfig('a') });

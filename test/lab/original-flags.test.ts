@@ -2,6 +2,7 @@
 import t from 'tap';
 import { createLab, ping, tcpTransfer, udpEcho, whyNoLab } from '../../src/lab/index.js';
 import { RECEIVER_ARGS, senderArgs, twins } from '../helpers/original/commands.js';
+import { judgeFrames } from '../helpers/second-opinion.js';
 
 const skip = await whyNoLab();
 
@@ -20,6 +21,7 @@ const farHosts = [
 t.test('several originators and far hosts at once', { skip }, async (t) => {
   const lab = await createLab(twins(originators, farHosts));
   t.teardown(() => lab.close());
+  await judgeFrames(t, lab);
   const receiver = await lab.startGateway('b', { args: RECEIVER_ARGS });
   const sender = await lab.startGateway('a', { args: senderArgs('10.0.0.20', '10.0.0.21', '10.0.0.32/28') });
   const pairs = originators.flatMap((from) => farHosts.map((to) => ({ from, to })));

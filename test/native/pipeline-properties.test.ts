@@ -188,30 +188,34 @@ const headers = fc.record({
 const overlay = (overlayMac: string, packet: Uint8Array) =>
   ethernet({ to: overlayMac, from: HOST_MAC }, packet);
 
-t.test('any packet arrives as it was sent, from the address that stands for its sender', async (t) => {
-  fc.assert(
-    fc.property(worlds, headers, transports, (world, header, make) => {
-      const { a, b } = gateways.of(world);
-      const { sent, got } = make(world);
-      const here = ipv4({ ...header, from: world.sender, to: world.receiverHere }, sent);
-      const there = ipv4({ ...header, from: world.senderThere, to: world.receiver }, got);
-      const encapsulated = a.run('encap', overlay('02:00:00:00:0a:05', here));
-      if (encapsulated.verdict !== 'forwarded') throw new Error(`encap: ${encapsulated.verdict}`);
-      const [frame] = encapsulated.frames;
-      if (!frame || encapsulated.frames.length !== 1) throw new Error('not one frame');
-      // The underlay between them: the next hop puts in its own MAC.
-      frame.set([2, 0, 0, 0, 1, 1, 2, 0, 0, 0, 1, 254]);
-      const delivered = b.run('decap', frame);
-      if (delivered.verdict !== 'forwarded') throw new Error(`decap: ${delivered.verdict}`);
-      const expected = ethernet({ to: HOST_MAC, from: '02:00:00:00:0b:05' }, there);
-      return (
-        delivered.frames.length === 1 && Buffer.from(expected).equals(delivered.frames[0] ?? Buffer.alloc(0))
-      );
-    }),
-    { numRuns: RUNS },
-  );
-  t.pass(`${RUNS} packets`);
-});
+t.test(
+  'any packet arrives as it was sent, from the address that stands for its sender (checklist 9, 10)',
+  async (t) => {
+    fc.assert(
+      fc.property(worlds, headers, transports, (world, header, make) => {
+        const { a, b } = gateways.of(world);
+        const { sent, got } = make(world);
+        const here = ipv4({ ...header, from: world.sender, to: world.receiverHere }, sent);
+        const there = ipv4({ ...header, from: world.senderThere, to: world.receiver }, got);
+        const encapsulated = a.run('encap', overlay('02:00:00:00:0a:05', here));
+        if (encapsulated.verdict !== 'forwarded') throw new Error(`encap: ${encapsulated.verdict}`);
+        const [frame] = encapsulated.frames;
+        if (!frame || encapsulated.frames.length !== 1) throw new Error('not one frame');
+        // The underlay between them: the next hop puts in its own MAC.
+        frame.set([2, 0, 0, 0, 1, 1, 2, 0, 0, 0, 1, 254]);
+        const delivered = b.run('decap', frame);
+        if (delivered.verdict !== 'forwarded') throw new Error(`decap: ${delivered.verdict}`);
+        const expected = ethernet({ to: HOST_MAC, from: '02:00:00:00:0b:05' }, there);
+        return (
+          delivered.frames.length === 1 &&
+          Buffer.from(expected).equals(delivered.frames[0] ?? Buffer.alloc(0))
+        );
+      }),
+      { numRuns: RUNS },
+    );
+    t.pass(`${RUNS} packets`);
+  },
+);
 
 t.test('a TCP super-frame arrives as segments that are together what was sent', async (t) => {
   const superFrames = fc.record({

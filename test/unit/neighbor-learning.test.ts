@@ -14,7 +14,7 @@ import {
   UNDERLAY_MAC,
 } from '../helpers/neighbor-case.js';
 
-t.test('RFC 826: a sender updates its entry whatever the target', async (t) => {
+t.test('RFC 826: a sender updates its entry whatever the target (checklist 45)', async (t) => {
   const c = new NeighborCase();
   c.resolved();
   c.request('10.0.0.77', { senderMac: OTHER_MAC });
@@ -22,26 +22,29 @@ t.test('RFC 826: a sender updates its entry whatever the target', async (t) => {
   t.equal(c.published(HOST)?.mac, OTHER_MAC);
 });
 
-t.test('RFC 826: no entry is added for a sender who means somebody else', async (t) => {
+t.test('RFC 826: no entry is added for a sender who means somebody else (checklist 45)', async (t) => {
   const c = new NeighborCase();
   c.request('10.0.0.77');
   c.arp({ targetAddress: '10.0.0.77' });
   t.same(c.neighbors.rows(), []);
 });
 
-t.test('RFC 826: who asks for us is added, published, and verified at its first use', async (t) => {
-  for (const target of [OVERLAY_ADDRESS, PROXIED, '10.0.0.130']) {
-    const c = new NeighborCase();
-    c.request(target);
-    t.equal(c.state(HOST), 'stale', target);
-    t.equal(c.published(HOST)?.mac, HOST_MAC, target);
-    t.same(c.requests(), [], 'not asked for while nobody uses it');
-    c.use(HOST);
-    c.clock.advance(2000);
-    t.equal(c.requests()[0]?.destination, HOST_MAC);
-    t.equal(c.neighbors.counters().learned, 1);
-  }
-});
+t.test(
+  'RFC 826: who asks for us is added, published, and verified at its first use (checklist 45)',
+  async (t) => {
+    for (const target of [OVERLAY_ADDRESS, PROXIED, '10.0.0.130']) {
+      const c = new NeighborCase();
+      c.request(target);
+      t.equal(c.state(HOST), 'stale', target);
+      t.equal(c.published(HOST)?.mac, HOST_MAC, target);
+      t.same(c.requests(), [], 'not asked for while nobody uses it');
+      c.use(HOST);
+      c.clock.advance(2000);
+      t.equal(c.requests()[0]?.destination, HOST_MAC);
+      t.equal(c.neighbors.counters().learned, 1);
+    }
+  },
+);
 
 t.test('a reply that nobody asked for adds nothing', async (t) => {
   const c = new NeighborCase();
@@ -55,7 +58,7 @@ t.test('who asks for us from another subnet is not added', async (t) => {
   t.same(c.neighbors.rows(), []);
 });
 
-t.test('RFC 5227 1.1: a probe (sender 0.0.0.0) enters nothing', async (t) => {
+t.test('RFC 5227 1.1: a probe (sender 0.0.0.0) enters nothing (checklist 47)', async (t) => {
   const c = new NeighborCase();
   c.request(OVERLAY_ADDRESS, { senderAddress: UNSPECIFIED_ADDRESS });
   t.same(c.neighbors.rows(), []);

@@ -170,7 +170,7 @@ t.test('large sets are published less often', async (t) => {
   t.equal(c.dataPlane.neighbors.length, 10_001);
 });
 
-t.test('own, proxied and impossible addresses are never resolved', async (t) => {
+t.test('own, proxied and impossible addresses are never resolved (checklist 51)', async (t) => {
   const c = new NeighborCase();
   for (const address of [
     OVERLAY_ADDRESS,
@@ -260,29 +260,32 @@ t.test("a slot's new owner does not inherit the old one's use", async (t) => {
   t.equal(c.neighbors.rows()[0]?.usedSecondsAgo, 5);
 });
 
-t.test('a scan cannot make us flood: 100 broadcasts a second, and hosts still get their turn', async (t) => {
-  const c = new NeighborCase({
-    neighborSlots: 16_384,
-    view: { ...VIEW, onLink: [{ address: '10.0.0.0', prefixLength: 8 }] },
-  });
-  const start = c.clock.now();
-  for (let millisecond = 0; millisecond < 5000; millisecond += 1) {
-    c.ask(`10.7.${millisecond >> 8}.${millisecond & 255}`);
-    c.clock.advance(1);
-  }
-  for (let from = 0; from < 5000; from += 250) {
-    const inSecond = c.sent.filter(({ at }) => at >= start + from && at < start + from + 1000).length;
-    t.ok(inSecond <= 200, `${inSecond} in the second from ${from} ms: burst and rate`);
-  }
-  t.ok(c.sent.length <= 600);
-  t.ok(c.sent.length >= 500, 'the limit is used');
-  t.ok(c.neighbors.counters().throttled > 0);
-  const asked = c.sent.length;
-  c.neighbors.pin('underlay', [PEER_ADDRESS]);
-  t.equal(c.sent.length, asked + 1, 'a pinned destination does not wait');
-  c.clock.advance(13_000);
-  t.equal(c.neighbors.counters().entries, 1, 'nothing stays behind but the pinned one');
-});
+t.test(
+  'a scan cannot make us flood: 100 broadcasts a second, and hosts still get their turn (checklist 49)',
+  async (t) => {
+    const c = new NeighborCase({
+      neighborSlots: 16_384,
+      view: { ...VIEW, onLink: [{ address: '10.0.0.0', prefixLength: 8 }] },
+    });
+    const start = c.clock.now();
+    for (let millisecond = 0; millisecond < 5000; millisecond += 1) {
+      c.ask(`10.7.${millisecond >> 8}.${millisecond & 255}`);
+      c.clock.advance(1);
+    }
+    for (let from = 0; from < 5000; from += 250) {
+      const inSecond = c.sent.filter(({ at }) => at >= start + from && at < start + from + 1000).length;
+      t.ok(inSecond <= 200, `${inSecond} in the second from ${from} ms: burst and rate`);
+    }
+    t.ok(c.sent.length <= 600);
+    t.ok(c.sent.length >= 500, 'the limit is used');
+    t.ok(c.neighbors.counters().throttled > 0);
+    const asked = c.sent.length;
+    c.neighbors.pin('underlay', [PEER_ADDRESS]);
+    t.equal(c.sent.length, asked + 1, 'a pinned destination does not wait');
+    c.clock.advance(13_000);
+    t.equal(c.neighbors.counters().entries, 1, 'nothing stays behind but the pinned one');
+  },
+);
 
 t.test(
   'who waits for the rate limit: pinned meanwhile, it is asked at once; learned, not at all',
@@ -300,7 +303,7 @@ t.test(
   },
 );
 
-t.test('through a tunnel: who-has FAR tell TUNNEL_ADDRESS, always broadcast', async (t) => {
+t.test('through a tunnel: who-has FAR tell TUNNEL_ADDRESS, always broadcast (checklist 48)', async (t) => {
   const c = new NeighborCase();
   const scope = { peer: 0 };
   c.ask(HOST, scope);

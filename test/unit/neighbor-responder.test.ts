@@ -17,23 +17,26 @@ import {
 const FAR = { senderAddress: PEER_ADDRESS, senderMac: '02:00:00:00:09:01' };
 const TUNNEL = { peer: 0 };
 
-t.test('a request for a proxied address is answered to the requester alone, with our MAC', async (t) => {
-  const c = new NeighborCase();
-  c.request(PROXIED);
-  t.same(c.sent, [
-    {
-      scope: 'overlay',
-      at: c.clock.now(),
-      destination: HOST_MAC,
-      source: OVERLAY_MAC,
-      operation: 'reply',
-      senderMac: OVERLAY_MAC,
-      senderAddress: PROXIED,
-      targetMac: HOST_MAC,
-      targetAddress: HOST,
-    },
-  ]);
-});
+t.test(
+  'a request for a proxied address is answered to the requester alone, with our MAC (checklist 45)',
+  async (t) => {
+    const c = new NeighborCase();
+    c.request(PROXIED);
+    t.same(c.sent, [
+      {
+        scope: 'overlay',
+        at: c.clock.now(),
+        destination: HOST_MAC,
+        source: OVERLAY_MAC,
+        operation: 'reply',
+        senderMac: OVERLAY_MAC,
+        senderAddress: PROXIED,
+        targetMac: HOST_MAC,
+        targetAddress: HOST,
+      },
+    ]);
+  },
+);
 
 t.test(
   'also inside a proxied prefix, and although the operating system has configured the address',
@@ -68,7 +71,7 @@ t.test('nothing is answered in silent mode, neither requests nor conflicts', asy
   t.equal(c.state(HOST), 'stale', 'who asked is learned nevertheless');
 });
 
-t.test('RFC 5227 2.1.1: a probe for a proxied address is answered', async (t) => {
+t.test('RFC 5227 2.1.1: a probe for a proxied address is answered (checklist 47)', async (t) => {
   const c = new NeighborCase();
   c.request(PROXIED, { senderAddress: UNSPECIFIED_ADDRESS });
   t.match(c.sent, [
@@ -76,29 +79,32 @@ t.test('RFC 5227 2.1.1: a probe for a proxied address is answered', async (t) =>
   ]);
 });
 
-t.test('RFC 5227 2.4: a conflict is met with one announcement every 10 s, and never answered', async (t) => {
-  const c = new NeighborCase();
-  for (let second = 0; second < 20; second += 1) {
-    // An announcement, a request for another proxied address, a reply: all claim PROXIED.
-    c.request(PROXIED, { senderAddress: PROXIED });
-    c.request('10.0.0.130', { senderAddress: PROXIED });
-    c.arp({ senderAddress: PROXIED });
-    c.clock.advance(1000);
-  }
-  t.match(c.sent, [
-    {
-      operation: 'request',
-      destination: BROADCAST_MAC,
-      senderMac: OVERLAY_MAC,
-      senderAddress: PROXIED,
-      targetMac: ZERO_MAC,
-      targetAddress: PROXIED,
-    },
-    { at: (c.sent[0]?.at ?? 0) + 10_000 },
-  ]);
-  t.equal(c.sent.length, 2);
-  t.equal(c.neighbors.counters().defences, 2);
-});
+t.test(
+  'RFC 5227 2.4: a conflict is met with one announcement every 10 s, and never answered (checklist 47, 48)',
+  async (t) => {
+    const c = new NeighborCase();
+    for (let second = 0; second < 20; second += 1) {
+      // An announcement, a request for another proxied address, a reply: all claim PROXIED.
+      c.request(PROXIED, { senderAddress: PROXIED });
+      c.request('10.0.0.130', { senderAddress: PROXIED });
+      c.arp({ senderAddress: PROXIED });
+      c.clock.advance(1000);
+    }
+    t.match(c.sent, [
+      {
+        operation: 'request',
+        destination: BROADCAST_MAC,
+        senderMac: OVERLAY_MAC,
+        senderAddress: PROXIED,
+        targetMac: ZERO_MAC,
+        targetAddress: PROXIED,
+      },
+      { at: (c.sent[0]?.at ?? 0) + 10_000 },
+    ]);
+    t.equal(c.sent.length, 2);
+    t.equal(c.neighbors.counters().defences, 2);
+  },
+);
 
 t.test("a conflict about our own address is the kernel's to defend", async (t) => {
   const c = new NeighborCase();

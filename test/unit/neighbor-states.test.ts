@@ -20,26 +20,29 @@ function busy(c: NeighborCase, seconds: number): void {
   }
 }
 
-t.test('an unknown destination is asked for at once, by broadcast, in our own name', async (t) => {
-  const c = new NeighborCase();
-  c.ask(HOST);
-  t.match(c.sent, [
-    {
-      scope: 'overlay',
-      at: c.clock.now(),
-      operation: 'request',
-      destination: BROADCAST_MAC,
-      source: OVERLAY_MAC,
-      senderMac: OVERLAY_MAC,
-      senderAddress: OVERLAY_ADDRESS,
-      targetAddress: HOST,
-    },
-  ]);
-  t.equal(c.state(HOST), 'incomplete');
-  t.equal(c.published(HOST), undefined, 'incomplete is not published: the workers hold the frame');
-});
+t.test(
+  'an unknown destination is asked for at once, by broadcast, in our own name (checklist 48)',
+  async (t) => {
+    const c = new NeighborCase();
+    c.ask(HOST);
+    t.match(c.sent, [
+      {
+        scope: 'overlay',
+        at: c.clock.now(),
+        operation: 'request',
+        destination: BROADCAST_MAC,
+        source: OVERLAY_MAC,
+        senderMac: OVERLAY_MAC,
+        senderAddress: OVERLAY_ADDRESS,
+        targetAddress: HOST,
+      },
+    ]);
+    t.equal(c.state(HOST), 'incomplete');
+    t.equal(c.published(HOST), undefined, 'incomplete is not published: the workers hold the frame');
+  },
+);
 
-t.test('RFC 1122 2.3.2.1: at most one request a second per target', async (t) => {
+t.test('RFC 1122 2.3.2.1: at most one request a second per target (checklist 49)', async (t) => {
   const c = new NeighborCase();
   for (let step = 0; step < 100; step += 1) {
     c.ask(HOST);
@@ -52,22 +55,25 @@ t.test('RFC 1122 2.3.2.1: at most one request a second per target', async (t) =>
   }
 });
 
-t.test('RFC 1122 2.3.2.1: also when the entry went and came again within that second', async (t) => {
-  let nextHop = HOST;
-  const c = new NeighborCase({ nextHopFor: () => nextHop });
-  c.ask('10.9.0.1');
-  c.clock.advance(300);
-  nextHop = '10.0.0.11';
-  c.neighbors.routesChanged();
-  t.equal(c.state('10.9.0.1'), 'incomplete');
-  c.clock.advance(300);
-  nextHop = HOST;
-  c.neighbors.routesChanged();
-  c.clock.advance(350);
-  t.equal(c.requests(HOST).length, 1);
-  c.clock.advance(100);
-  t.equal(c.requests(HOST).length, 2);
-});
+t.test(
+  'RFC 1122 2.3.2.1: also when the entry went and came again within that second (checklist 49)',
+  async (t) => {
+    let nextHop = HOST;
+    const c = new NeighborCase({ nextHopFor: () => nextHop });
+    c.ask('10.9.0.1');
+    c.clock.advance(300);
+    nextHop = '10.0.0.11';
+    c.neighbors.routesChanged();
+    t.equal(c.state('10.9.0.1'), 'incomplete');
+    c.clock.advance(300);
+    nextHop = HOST;
+    c.neighbors.routesChanged();
+    c.clock.advance(350);
+    t.equal(c.requests(HOST).length, 1);
+    c.clock.advance(100);
+    t.equal(c.requests(HOST).length, 2);
+  },
+);
 
 t.test('three tries, then failed for at most a second, then nothing is left', async (t) => {
   const c = new NeighborCase();
@@ -220,7 +226,7 @@ t.test('a stale entry that is used again is verified by unicast: delay, then pro
   t.equal(c.state(HOST), 'reachable');
 });
 
-t.test('an unused entry is forgotten after gcStale; a used one is not', async (t) => {
+t.test('an unused entry is forgotten after gcStale; a used one is not (checklist 49)', async (t) => {
   const c = new NeighborCase({ limits: { gcStale: 60_000 } });
   c.resolved();
   c.clock.advance(50_000);
