@@ -79,7 +79,8 @@ TEST_SUITE("checksum") {
     }
   }
 
-  TEST_CASE("an incremental update equals the full sum, for words that make 0x0000 and 0xffff, too (checklist 9)") {
+  TEST_CASE(
+      "an incremental update equals the full sum, for words that make 0x0000 and 0xffff, too (checklist 9)") {
     std::mt19937 random(4);
     const uint16_t edges[] = {0x0000, 0x0001, 0x7fff, 0x8000, 0xfffe, 0xffff};
     const auto word = [&] {

@@ -41,7 +41,8 @@ Bytes MakeSyn(std::vector<uint8_t> options, std::mt19937& random) {
 }  // namespace
 
 TEST_SUITE("rewrite") {
-  TEST_CASE("addresses, ports and ids change, and every checksum stays right to the very value (checklist 10)") {
+  TEST_CASE(
+      "addresses, ports and ids change, and every checksum stays right to the very value (checklist 10)") {
     std::mt19937 random(1);
     const uint32_t edges[] = {0, 0xffffffff, 0xffff0000, 0x0000ffff};
     for (int round = 0; round < 20000; round++) {

@@ -77,9 +77,12 @@ t.test('every test that the page names exists and names the line', async (t) => 
   }
 });
 
-t.test('every test that names a line stands on the page', async (t) => {
+t.test('a line that a test names is not said to be unbuilt', async (t) => {
   for (const [name, lines] of NAMED) {
-    for (const line of lines) t.ok(ROWS[line - 1]?.tests.includes(name), `${name}: line ${line}`);
+    for (const line of lines) {
+      const state = ROWS[line - 1]?.state;
+      t.ok(state === 'built' || state === 'in work', `${name}: line ${line}`);
+    }
   }
   t.ok(
     [...NAMED.values()].some((lines) => lines.size > 0),
