@@ -45,7 +45,7 @@ import {
 const sameAddress: GoldenCase[] = Object.entries(KINDS).flatMap(([kind, transport]) => [
   {
     name: `encap-same-address-${kind}`,
-    sentence: `A ${kind.toUpperCase()} packet to a far host with the same address here goes into EtherIP (protocol 97, 0x3000, DF, TTL 64) as it is (checklist 1, 4).`,
+    sentence: `A ${kind.toUpperCase()} packet to a far host with the same address here goes into EtherIP (protocol 97, 0x3000, DF, TTL 64) as it is (checklist 1, 4, 41).`,
     ...WORLD,
     steps: [
       carried({
