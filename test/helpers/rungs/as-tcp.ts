@@ -38,6 +38,16 @@ function withHeader(packet: Bytes, changes: { length: number; protocol?: number 
   return header;
 }
 
+/** Whether the packet of a frame, or the one inside EtherIP, is a fragment. */
+export function isFragment(frame: Bytes): boolean {
+  const at = (place: number): number => ((frame[place] ?? 0) << 8) | (frame[place + 1] ?? 0);
+  const isIpv4 = (ethernet: number): boolean => at(ethernet + 12) === 0x0800;
+  if (!isIpv4(0)) return false;
+  const inner = ETHERNET + ((frame[ETHERNET] ?? 0) & 15) * 4 + ETHERIP_HEADER;
+  const carried = frame[ETHERNET + 9] === ETHERIP && isIpv4(inner);
+  return (at((carried ? inner : 0) + ETHERNET + 6) & FRAGMENT) !== 0;
+}
+
 /** undefined: it is no EtherIP packet with an IPv4 packet, or has TCP already. */
 export function asTcp(frame: Bytes, sequence: number, payload: Bytes): Uint8Array<ArrayBuffer> | undefined {
   const outer = ipv4At(frame, ETHERNET);

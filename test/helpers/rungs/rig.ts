@@ -123,8 +123,8 @@ export class Rig {
     return this.#call('read', peers);
   }
   /** Waits until each counter has this value or more. False: it did not come to that. */
-  reach(goal: Record<string, number>): Promise<boolean> {
-    return this.#call('reach', goal, PATIENCE);
+  reach(goal: Record<string, number>, milliseconds = PATIENCE): Promise<boolean> {
+    return this.#call('reach', goal, milliseconds);
   }
   takeEvents(): Promise<NativeEvent[]> {
     return this.#call('takeEvents');
