@@ -398,11 +398,6 @@ t.test('on the overlay', { skip }, async (t) => {
         ),
         counter: 'drop_icmp_quote_unknown',
       },
-      {
-        what: 'larger than the tunnel',
-        frame: frame(ipv4({ source: local, destination: proxied, protocol: UDP, payload: udp(1437) })),
-        counter: 'drop_too_big',
-      },
     ]);
   });
 
