@@ -8,9 +8,11 @@ namespace vpc_conn::binding {
 namespace {
 
 constexpr size_t kProxiedRecord = 12;
-constexpr size_t kNeighborRecord = 16;
+constexpr size_t kProxiedRecord6 = 36;
+constexpr size_t kNeighborRecord = 28;
 constexpr uint8_t kNeighborFailed = 2;
 constexpr size_t kFlowRecord = 28;
+constexpr uint8_t kFamilyIpv6 = 6;
 
 uint16_t LoadLe16(const uint8_t* p) {
   return static_cast<uint16_t>(p[0] | p[1] << 8);
@@ -44,6 +46,29 @@ bool ToBoolean(const Napi::Object& object, const char* name) {
   const Napi::Value value = object.Get(name);
   if (!value.IsBoolean()) throw Napi::TypeError::New(object.Env(), std::string(name) + " must be a boolean");
   return value.As<Napi::Boolean>().Value();
+}
+
+void ToTable6(const Napi::Object& table, forward::TableContents& contents) {
+  if (!table.Get("overlayAddress6").IsUndefined()) {
+    contents.overlay_address6 = wire::LoadIpv6(ToFixed(table, "overlayAddress6", 16).data());
+  }
+  const auto proxied = ToBytes(table.Get("proxied6"), "proxied6");
+  if (proxied.size() % kProxiedRecord6 != 0) {
+    throw Napi::TypeError::New(table.Env(), "proxied6 has the wrong length");
+  }
+  for (size_t at = 0; at < proxied.size(); at += kProxiedRecord6) {
+    const uint8_t* record = &proxied[at];
+    const forward::ProxiedEntry6 entry{wire::LoadIpv6(record), wire::LoadIpv6(record + 16), record[32],
+                                       LoadLe16(record + 34)};
+    if (entry.prefix_length > 128 || entry.peer >= contents.peers.size()) {
+      throw Napi::TypeError::New(table.Env(), "proxied6 has a record out of range");
+    }
+    contents.proxied6.push_back(entry);
+  }
+  const auto reserved = ToBytes(table.Get("reserved6"), "reserved6");
+  for (size_t at = 0; at + 16 <= reserved.size(); at += 16) {
+    contents.reserved6.push_back(wire::LoadIpv6(&reserved[at]));
+  }
 }
 
 }  // namespace
@@ -119,6 +144,7 @@ forward::TableContents ToTable(const Napi::Object& table) {
   for (size_t at = 0; at + 4 <= reserved.size(); at += 4) {
     contents.reserved.push_back(wire::LoadBe32(&reserved[at]));
   }
+  ToTable6(table, contents);
   return contents;
 }
 
@@ -134,9 +160,13 @@ std::vector<forward::NeighborRecord> ToNeighbors(Napi::Value records) {
     forward::NeighborRecord neighbor{};
     neighbor.scope = LoadLe16(record);
     neighbor.neighbor.failed = record[2] == kNeighborFailed;
-    neighbor.address = wire::LoadBe32(record + 4);
-    neighbor.neighbor.mac = wire::MacToInteger(record + 8);
-    neighbor.neighbor.slot = LoadLe16(record + 14);
+    if (record[3] == kFamilyIpv6) {
+      neighbor.address6 = wire::LoadIpv6(record + 4);
+    } else {
+      neighbor.address = wire::LoadBe32(record + 4);
+    }
+    neighbor.neighbor.mac = wire::MacToInteger(record + 20);
+    neighbor.neighbor.slot = LoadLe16(record + 26);
     if (neighbor.neighbor.slot >= forward::kNeighborSlots) {
       throw Napi::TypeError::New(records.Env(), "records has a slot out of range");
     }
@@ -207,6 +237,12 @@ Napi::Buffer<uint8_t> FromAddress(Napi::Env env, uint32_t address) {
   return Napi::Buffer<uint8_t>::Copy(env, bytes, sizeof bytes);
 }
 
+Napi::Buffer<uint8_t> FromAddress(Napi::Env env, const wire::Ipv6Address& address) {
+  uint8_t bytes[16];
+  wire::StoreIpv6(bytes, address);
+  return Napi::Buffer<uint8_t>::Copy(env, bytes, sizeof bytes);
+}
+
 Napi::Array FromEvents(Napi::Env env, const std::vector<runtime::Event>& events) {
   using Kind = runtime::Event::Kind;
   Napi::Array list = Napi::Array::New(env, events.size());
@@ -221,10 +257,12 @@ Napi::Array FromEvents(Napi::Env env, const std::vector<runtime::Event>& events)
                            : event.kind == Kind::unlisted ? "unlisted"
                                                           : "unresolved");
         object.Set("scope", Napi::Number::New(env, event.scope));
-        object.Set("address", FromAddress(env, event.address));
+        object.Set("address",
+                   event.address6 ? FromAddress(env, *event.address6) : FromAddress(env, event.address));
         break;
       case Kind::arp:
-        object.Set("kind", "arp");
+      case Kind::neighbor_discovery:
+        object.Set("kind", event.kind == Kind::arp ? "arp" : "neighbor-discovery");
         object.Set("scope", Napi::Number::New(env, event.scope));
         object.Set("frame", Napi::Buffer<uint8_t>::Copy(env, event.frame.data(), event.frame.size()));
         break;

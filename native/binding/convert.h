@@ -29,5 +29,6 @@ Napi::Object FromInUse(Napi::Env env, const forward::Bindings::InUse& in_use);
 // NativeEvent[].
 Napi::Array FromEvents(Napi::Env env, const std::vector<runtime::Event>& events);
 Napi::Buffer<uint8_t> FromAddress(Napi::Env env, uint32_t address);
+Napi::Buffer<uint8_t> FromAddress(Napi::Env env, const wire::Ipv6Address& address);
 
 }  // namespace vpc_conn::binding

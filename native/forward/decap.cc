@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "forward/arrival.h"
+#include "forward/decap6.h"
 #include "forward/fragment.h"
 #include "forward/fragment_wait.h"
 #include "forward/rewrite.h"
@@ -195,17 +197,6 @@ std::optional<DropReason> MergeEcn(Packet& packet, uint8_t outer_tos, CounterBlo
   }
   return std::nullopt;
 }
-
-// An inner frame on its way to a local host, however it came out of its outer headers.
-struct Arrival {
-  const Peer* peer;
-  uint8_t* ethernet;
-  uint64_t source_mac;  // of the inner frame, as the far gateway sent it
-  uint8_t outer_tos;
-  bool verified;  // the L4 checksum is known to be right
-  wire::VirtioNetHeader virtio;
-  const ReceivedFrame& frame;
-};
 
 // nullopt: no super-frame, or one that can be delivered.
 std::optional<DropReason> FitSuperFrame(const Packet& packet, wire::VirtioNetHeader& virtio, uint32_t mtu) {
@@ -473,13 +464,16 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
 
   CountReceived(frame, *peer, 1, inner_length, context);
 
+  const Arrival arrival{peer,
+                        ethernet,
+                        wire::MacToInteger(ethernet + 6),
+                        outer.ip[wire::kIpv4TosOffset],
+                        (frame.virtio.flags & wire::kVirtioDataValid) != 0,
+                        wire::VirtioNetHeader{},
+                        frame};
   switch (const uint16_t type = wire::EtherType(ethernet)) {
     case wire::kEtherTypeIpv4:
-      return DeliverFrame(
-          cursor,
-          {peer, ethernet, wire::MacToInteger(ethernet + 6), outer.ip[wire::kIpv4TosOffset],
-           (frame.virtio.flags & wire::kVirtioDataValid) != 0, wire::VirtioNetHeader{}, frame},
-          context);
+      return DeliverFrame(cursor, arrival, context);
     case wire::kEtherTypeArp:
       context.events.Arp(static_cast<uint16_t>(kScopeTunnel + table.PeerIndex(*peer)),
                          {ethernet, inner_length});
@@ -488,7 +482,7 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
     case wire::kEtherTypeServiceVlan:
       return Verdict::Drop(DropReason::vlan_tagged);
     case wire::kEtherTypeIpv6:
-      return Verdict::Drop(DropReason::ipv6);
+      return DeliverFrame6(cursor, arrival, context);
     case wire::kEtherTypeExperiment:
       if (!IsKeepalive(cursor)) return Verdict::Drop(DropReason::unknown_ethertype);
       if (!context.events.Keepalive(static_cast<uint16_t>(kScopeTunnel + table.PeerIndex(*peer)),

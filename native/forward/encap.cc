@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "forward/encap6.h"
 #include "forward/fragment.h"
 #include "forward/fragment_wait.h"
 #include "forward/rewrite.h"
@@ -242,7 +243,7 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
     if (type == wire::kEtherTypeVlan || type == wire::kEtherTypeServiceVlan) {
       return Verdict::Drop(DropReason::vlan_tagged);
     }
-    if (type == wire::kEtherTypeIpv6) return Verdict::Drop(DropReason::ipv6);
+    if (type == wire::kEtherTypeIpv6) return Encapsulate6(frame, cursor, ethernet, context);
     if (type < wire::kEtherTypeFirst) return Verdict::Drop(DropReason::not_ethernet_ii);
     return Verdict::Drop(DropReason::unknown_ethertype);
   }

@@ -1,5 +1,6 @@
 // A hash map for tables that are built once and then only read: open addressing, one probe in the usual case,
-// no allocation after Reserve. Keys are 64-bit integers; kEmptyKey is not a key.
+// no allocation after Reserve. Keys are 64-bit integers, or a type with Empty() and MixHash(); the empty key
+// is not a key.
 #pragma once
 
 #include <cstddef>
@@ -14,10 +15,15 @@ inline uint64_t MixHash(uint64_t key) {
   return key ^ (key >> 29);
 }
 
-template <typename Value>
+template <typename Key>
+inline constexpr Key kEmptyFlatKey = Key::Empty();
+template <>
+inline constexpr uint64_t kEmptyFlatKey<uint64_t> = ~uint64_t{0};
+
+template <typename Value, typename Key = uint64_t>
 class FlatMap {
  public:
-  static constexpr uint64_t kEmptyKey = ~uint64_t{0};
+  static constexpr Key kEmptyKey = kEmptyFlatKey<Key>;
 
   FlatMap() { Reserve(0); }
 
@@ -31,13 +37,13 @@ class FlatMap {
   }
 
   // Adds or replaces. The caller reserved enough.
-  void Put(uint64_t key, const Value& value) {
+  void Put(const Key& key, const Value& value) {
     Slot* slot = Probe(key);
     if (slot->key == kEmptyKey) size_++;
     *slot = Slot{key, value};
   }
 
-  const Value* Find(uint64_t key) const {
+  const Value* Find(const Key& key) const {
     for (size_t i = MixHash(key) & mask_;; i = (i + 1) & mask_) {
       const Slot& slot = slots_[i];
       if (slot.key == key) return &slot.value;
@@ -49,11 +55,11 @@ class FlatMap {
 
  private:
   struct Slot {
-    uint64_t key;
+    Key key;
     Value value;
   };
 
-  Slot* Probe(uint64_t key) {
+  Slot* Probe(const Key& key) {
     for (size_t i = MixHash(key) & mask_;; i = (i + 1) & mask_) {
       if (slots_[i].key == key || slots_[i].key == kEmptyKey) return &slots_[i];
     }

@@ -43,6 +43,7 @@ ForwardingTable::ForwardingTable(TableContents contents) : contents_(std::move(c
 
   reserved_.Reserve(c.reserved.size());
   for (uint32_t address : c.reserved) reserved_.Put(address, 1);
+  v6_.Build(c.proxied6, c.reserved6);
 }
 
 std::optional<ForwardingTable::FarHost> ForwardingTable::FarHostOf(uint32_t destination) const {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "forward/flat_map.h"
+#include "forward/forwarding_table6.h"
 #include "wire/etherip.h"
 #include "wire/ethernet.h"
 
@@ -50,6 +51,10 @@ struct TableContents {
   uint32_t icmp_errors_per_second = 0;         // that one worker sends at most
   std::vector<uint32_t> masquerade_addresses;  // the overlay address may be one
   uint32_t masquerade_flows = 0;
+  // Present: IPv6 is carried between hosts.
+  std::optional<wire::Ipv6Address> overlay_address6;
+  std::vector<ProxiedEntry6> proxied6;
+  std::vector<wire::Ipv6Address> reserved6;
 };
 
 class ForwardingTable {
@@ -89,6 +94,9 @@ class ForwardingTable {
     return port >= contents_.masquerade_first_port && port <= contents_.masquerade_last_port;
   }
 
+  bool carries_ipv6() const { return contents_.overlay_address6.has_value(); }
+  const ForwardingTable6& v6() const { return v6_; }
+
   const TableContents& contents() const { return contents_; }
   std::span<const Peer> peers() const { return contents_.peers; }
 
@@ -113,6 +121,7 @@ class ForwardingTable {
   bool masquerades_ = false;
   bool has_pool_ = false;
   bool overlay_in_pool_ = false;
+  ForwardingTable6 v6_;
 };
 
 }  // namespace vpc_conn::forward

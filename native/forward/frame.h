@@ -6,6 +6,7 @@
 
 #include "forward/drop_reason.h"
 #include "wire/etherip.h"
+#include "wire/ipv6.h"
 #include "wire/virtio_net.h"
 
 namespace vpc_conn::forward {
@@ -53,6 +54,10 @@ class EventSink {
   virtual bool Keepalive(uint16_t scope, std::span<const uint8_t> frame) = 0;
   // A packet of a far host without a proxied address was dropped.
   virtual void Unlisted(uint16_t scope, uint32_t address) = 0;
+  // The same for IPv6.
+  virtual void Unresolved(uint16_t scope, const wire::Ipv6Address& address) = 0;
+  virtual void Heard(uint16_t scope, const wire::Ipv6Address& address) = 0;
+  virtual void NeighborDiscovery(uint16_t scope, std::span<const uint8_t> frame) = 0;
 };
 
 }  // namespace vpc_conn::forward

@@ -72,10 +72,9 @@ void SetIcmpId(Packet& packet, uint16_t id) {
   wire::UpdateChecksumAt(packet.l4 + wire::kIcmpChecksumOffset, AddBe16(0, old), AddBe16(0, id));
 }
 
-bool ClampMss(Packet& packet, uint16_t maximum) {
-  const uint32_t header = TcpHeaderLength(packet);
-  uint8_t* options = packet.l4 + wire::kTcpHeader;
-  const uint32_t length = header - wire::kTcpHeader;
+bool ClampMss(uint8_t* tcp, uint32_t header_length, uint16_t maximum) {
+  uint8_t* options = tcp + wire::kTcpHeader;
+  const uint32_t length = header_length - wire::kTcpHeader;
   bool clamped = false;
   for (uint32_t i = 0; i < length && options[i] != wire::kTcpOptionEnd;) {
     const uint8_t kind = options[i];
@@ -94,7 +93,7 @@ bool ClampMss(Packet& packet, uint16_t maximum) {
       // The option may start at an odd offset; its bytes then count shifted in the sum (RFC 1071 2(B)).
       const bool odd = ((wire::kTcpHeader + i + 2) & 1) != 0;
       const auto shifted = [odd](uint16_t v) { return odd ? __builtin_bswap16(v) : v; };
-      wire::UpdateChecksumAt(packet.l4 + wire::kTcpChecksumOffset, AddBe16(0, shifted(mss)),
+      wire::UpdateChecksumAt(tcp + wire::kTcpChecksumOffset, AddBe16(0, shifted(mss)),
                              AddBe16(0, shifted(maximum)));
       clamped = true;
     }

@@ -25,7 +25,10 @@ void SetPort(Packet& packet, Side side, uint16_t port);
 void SetIcmpId(Packet& packet, uint16_t id);
 
 // Lowers the MSS options of a SYN or SYN-ACK to `maximum`; never raises nor adds one. True: one was lowered.
-bool ClampMss(Packet& packet, uint16_t maximum);
+bool ClampMss(uint8_t* tcp, uint32_t header_length, uint16_t maximum);
+inline bool ClampMss(Packet& packet, uint16_t maximum) {
+  return ClampMss(packet.l4, TcpHeaderLength(packet), maximum);
+}
 
 // Whether a partial checksum lies where one can: in the packet's own TCP or UDP field, or behind the L4
 // header (in a packet that this one carries). The sender of a frame, if it sits behind a virtio device,

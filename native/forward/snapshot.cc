@@ -1,5 +1,6 @@
 #include "forward/snapshot.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "wire/checksum.h"
@@ -40,9 +41,16 @@ std::unique_ptr<Snapshot> BuildSnapshot(uint64_t generation, std::shared_ptr<con
                                         const std::vector<NeighborRecord>& records) {
   auto snapshot = std::make_unique<Snapshot>();
   snapshot->generation = generation;
-  snapshot->neighbors.Reserve(records.size());
+  const auto count6 = static_cast<size_t>(std::count_if(
+      records.begin(), records.end(), [](const auto& one) { return one.address6.has_value(); }));
+  snapshot->neighbors.Reserve(records.size() - count6);
+  snapshot->neighbors6.Reserve(count6);
   for (const NeighborRecord& record : records) {
-    snapshot->neighbors.Put(NeighborKey(record.scope, record.address), record.neighbor);
+    if (record.address6) {
+      snapshot->neighbors6.Put(NeighborKey(record.scope, *record.address6), record.neighbor);
+    } else {
+      snapshot->neighbors.Put(NeighborKey(record.scope, record.address), record.neighbor);
+    }
     snapshot->any_failed = snapshot->any_failed || record.neighbor.failed;
   }
   for (const Peer& peer : table->peers()) {

@@ -28,10 +28,15 @@ struct NeighborRecord {
   uint16_t scope;
   uint32_t address;
   Neighbor neighbor;
+  std::optional<wire::Ipv6Address> address6{};  // present: this, and not `address`
 };
 
 inline uint64_t NeighborKey(uint16_t scope, uint32_t address) {
   return (uint64_t{scope} << 32) | address;
+}
+
+inline Key6 NeighborKey(uint16_t scope, const wire::Ipv6Address& address) {
+  return {address, scope};
 }
 
 // Outer Ethernet, IPv4 and EtherIP header of a peer; total length and TOS are still zero.
@@ -52,6 +57,7 @@ struct Snapshot {
   uint64_t generation = 0;
   std::shared_ptr<const ForwardingTable> table;
   FlatMap<Neighbor> neighbors;
+  FlatMap<Neighbor, Key6> neighbors6;
   bool any_failed = false;
   std::vector<OuterHeader> outer;  // by peer index
 };

@@ -256,7 +256,7 @@ std::optional<InterfaceAddress> ParseAddress(Bytes body) {
   if (!local) local = address;
   if (!local) return std::nullopt;
   row.address = *local;
-  row.secondary = info.ifa_family == AF_INET && (flags & IFA_F_SECONDARY) != 0;
+  row.secondary = (flags & IFA_F_SECONDARY) != 0;  // for IPv6 the same bit is IFA_F_TEMPORARY
   return row;
 }
 

@@ -103,6 +103,16 @@ uint16_t PacketSocket::JoinFanout(uint16_t id, const std::vector<sock_filter>& p
   return id;
 }
 
+void PacketSocket::SetAllMulticast(bool on) {
+  if (on == all_multicast_) return;
+  packet_mreq membership{};
+  membership.mr_ifindex = interface_.index;
+  membership.mr_type = PACKET_MR_ALLMULTI;
+  SetOption(SOL_PACKET, on ? PACKET_ADD_MEMBERSHIP : PACKET_DROP_MEMBERSHIP, &membership, sizeof membership,
+            on ? "setsockopt(PACKET_ADD_MEMBERSHIP)" : "setsockopt(PACKET_DROP_MEMBERSHIP)");
+  all_multicast_ = on;
+}
+
 uint32_t PacketSocket::Mtu() const {
   ifreq request{};
   interface_.name.copy(request.ifr_name, IFNAMSIZ - 1);

@@ -32,6 +32,10 @@ class PacketSocket {
   // Joins fanout group `id` (0: makes one) that spreads by `program`; returns the group's id.
   uint16_t JoinFanout(uint16_t id, const std::vector<sock_filter>& program);
 
+  // Whether the interface takes up frames to every multicast MAC, as long as this socket lives: neighbor
+  // solicitations for proxied IPv6 addresses go to groups that the kernel has not joined. Throws SystemError.
+  void SetAllMulticast(bool on);
+
   // Frames that the kernel dropped since the last call because ring or buffer were full.
   uint32_t TakeRingLosses();
   // Clears a pending error (interface went down) and returns it; 0: none.
@@ -48,6 +52,7 @@ class PacketSocket {
 
   Interface interface_;
   UniqueFd fd_;
+  bool all_multicast_ = false;
 };
 
 }  // namespace vpc_conn::io

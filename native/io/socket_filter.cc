@@ -18,6 +18,9 @@ constexpr uint32_t kProtocolAt = kIp + 9;
 constexpr uint32_t kFragmentAt = kIp + wire::kIpv4FragmentOffset;
 constexpr uint32_t kFragmentationNeeded = wire::kIcmpUnreachable << 8 | wire::kIcmpFragmentationNeeded;
 constexpr uint32_t kDestinationAt = kIp + wire::kIpv4DestinationOffset;
+constexpr uint32_t kNextHeaderAt = kIp + wire::kIpv6NextHeaderOffset;
+constexpr uint32_t kDestination6At = kIp + wire::kIpv6DestinationOffset;
+constexpr uint32_t kIcmp6TypeAt = kIp + wire::kIpv6Header;
 
 sock_filter Statement(uint16_t code, uint32_t k) {
   return {code, 0, 0, k};
@@ -28,11 +31,12 @@ sock_filter Jump(uint16_t code, uint32_t k, uint8_t yes, uint8_t no) {
 
 }  // namespace
 
-std::vector<sock_filter> OverlayFilter(const OverlayFilterOptions& options) {
+namespace {
+
+// IPv4: what is for the gateway's own address is taken for masquerade ports alone, if at all.
+std::vector<sock_filter> Ipv4Part(const OverlayFilterOptions& options) {
   if (!options.masquerades) {
     return {
-        Statement(BPF_LD | BPF_H | BPF_ABS, kEtherTypeAt),
-        Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 2),
         Statement(BPF_LD | BPF_W | BPF_ABS, kDestinationAt),
         Jump(BPF_JMP | BPF_JEQ | BPF_K, options.overlay_address, 1, 0),
         Statement(BPF_RET | BPF_K, kAll),
@@ -40,23 +44,63 @@ std::vector<sock_filter> OverlayFilter(const OverlayFilterOptions& options) {
     };
   }
   return {
-      /* 0 */ Statement(BPF_LD | BPF_H | BPF_ABS, kEtherTypeAt),
-      /* 1 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 12),
-      /* 2 */ Statement(BPF_LD | BPF_W | BPF_ABS, kDestinationAt),
-      /* 3 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, options.overlay_address, 0, 10),
-      /* 4 */ Statement(BPF_LD | BPF_B | BPF_ABS, kProtocolAt),
-      /* 5 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolIcmp, 8, 0),
-      /* 6 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolTcp, 1, 0),
-      /* 7 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolUdp, 0, 7),
-      /* 8 */ Statement(BPF_LD | BPF_H | BPF_ABS, kFragmentAt),
-      /* 9 */ Jump(BPF_JMP | BPF_JSET | BPF_K, wire::kFragmentOffset, 4, 0),
-      /* 10 */ Statement(BPF_LDX | BPF_B | BPF_MSH, kIp),
-      /* 11 */ Statement(BPF_LD | BPF_H | BPF_IND, kIp + 2),  // destination port
-      /* 12 */ Jump(BPF_JMP | BPF_JGE | BPF_K, options.masquerade_first_port, 0, 2),
-      /* 13 */ Jump(BPF_JMP | BPF_JGT | BPF_K, options.masquerade_last_port, 1, 0),
+      /* 0 */ Statement(BPF_LD | BPF_W | BPF_ABS, kDestinationAt),
+      /* 1 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, options.overlay_address, 0, 10),
+      /* 2 */ Statement(BPF_LD | BPF_B | BPF_ABS, kProtocolAt),
+      /* 3 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolIcmp, 8, 0),
+      /* 4 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolTcp, 1, 0),
+      /* 5 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolUdp, 0, 7),
+      /* 6 */ Statement(BPF_LD | BPF_H | BPF_ABS, kFragmentAt),
+      /* 7 */ Jump(BPF_JMP | BPF_JSET | BPF_K, wire::kFragmentOffset, 4, 0),
+      /* 8 */ Statement(BPF_LDX | BPF_B | BPF_MSH, kIp),
+      /* 9 */ Statement(BPF_LD | BPF_H | BPF_IND, kIp + 2),  // destination port
+      /* 10 */ Jump(BPF_JMP | BPF_JGE | BPF_K, options.masquerade_first_port, 0, 2),
+      /* 11 */ Jump(BPF_JMP | BPF_JGT | BPF_K, options.masquerade_last_port, 1, 0),
+      /* 12 */ Statement(BPF_RET | BPF_K, kAll),
+      /* 13 */ Statement(BPF_RET | BPF_K, 0),
+  };
+}
+
+// Not IPv4; the EtherType is loaded. Of IPv6 to the gateway's own address, neighbor discovery alone: the
+// answers to what the gateway asks come there.
+std::vector<sock_filter> OtherPart(const OverlayFilterOptions& options) {
+  if (!options.overlay_address6) return {Statement(BPF_RET | BPF_K, kAll)};
+  const auto word = [&](uint32_t i) {
+    const wire::Ipv6Address& a = *options.overlay_address6;
+    return static_cast<uint32_t>((i < 2 ? a.high : a.low) >> (i % 2 == 0 ? 32 : 0));
+  };
+  return {
+      /* 0 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IPV6, 0, 13),
+      /* 1 */ Statement(BPF_LD | BPF_W | BPF_ABS, kDestination6At + 12),
+      /* 2 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, word(3), 0, 11),
+      /* 3 */ Statement(BPF_LD | BPF_W | BPF_ABS, kDestination6At + 8),
+      /* 4 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, word(2), 0, 9),
+      /* 5 */ Statement(BPF_LD | BPF_W | BPF_ABS, kDestination6At + 4),
+      /* 6 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, word(1), 0, 7),
+      /* 7 */ Statement(BPF_LD | BPF_W | BPF_ABS, kDestination6At),
+      /* 8 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, word(0), 0, 5),
+      /* 9 */ Statement(BPF_LD | BPF_B | BPF_ABS, kNextHeaderAt),
+      /* 10 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kNextHeaderIcmp6, 0, 4),
+      /* 11 */ Statement(BPF_LD | BPF_B | BPF_ABS, kIcmp6TypeAt),
+      /* 12 */ Jump(BPF_JMP | BPF_JGE | BPF_K, wire::kIcmp6NeighborSolicitation, 0, 2),
+      /* 13 */ Jump(BPF_JMP | BPF_JGT | BPF_K, wire::kIcmp6NeighborAdvertisement, 1, 0),
       /* 14 */ Statement(BPF_RET | BPF_K, kAll),
       /* 15 */ Statement(BPF_RET | BPF_K, 0),
   };
+}
+
+}  // namespace
+
+std::vector<sock_filter> OverlayFilter(const OverlayFilterOptions& options) {
+  const std::vector<sock_filter> ipv4 = Ipv4Part(options);
+  const std::vector<sock_filter> other = OtherPart(options);
+  std::vector<sock_filter> program = {
+      Statement(BPF_LD | BPF_H | BPF_ABS, kEtherTypeAt),
+      Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, static_cast<uint8_t>(ipv4.size())),
+  };
+  program.insert(program.end(), ipv4.begin(), ipv4.end());
+  program.insert(program.end(), other.begin(), other.end());
+  return program;
 }
 
 std::vector<sock_filter> UnderlayFilter(std::optional<uint32_t> marker) {

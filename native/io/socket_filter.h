@@ -8,6 +8,8 @@
 #include <optional>
 #include <vector>
 
+#include "wire/ipv6.h"
+
 namespace vpc_conn::io {
 
 struct OverlayFilterOptions {
@@ -15,10 +17,11 @@ struct OverlayFilterOptions {
   bool masquerades;
   uint16_t masquerade_first_port;
   uint16_t masquerade_last_port;
+  std::optional<wire::Ipv6Address> overlay_address6{};
 };
 
-// Everything but IPv4 to the gateway's own address (its SSH, DNS, ...); of that, the masquerade ports, later
-// fragments and ICMP are taken when a peer masquerades.
+// Everything but packets to the gateway's own addresses (its SSH, DNS, ...); of those, neighbor discovery is
+// taken, and when a peer masquerades the masquerade ports, later fragments and ICMP.
 std::vector<sock_filter> OverlayFilter(const OverlayFilterOptions& options);
 
 // ARP, IPv4 protocol 97, ICMP "fragmentation needed", and frames that XDP stripped (source MAC begins with

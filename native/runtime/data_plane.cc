@@ -45,6 +45,7 @@ uint64_t DataPlane::PublishTable(forward::TableContents contents) {
   std::erase_if(neighbors_, [](const auto& record) { return record.scope >= forward::kScopeTunnel; });
   const uint64_t generation = PublishSnapshot();
   if (strip_) strip_->SetPeers(table_->peers(), table_->contents().underlay_mac);
+  if (overlay_sender_) overlay_sender_->SetAllMulticast(table_->carries_ipv6());
   SetOverlayFilters();
   return generation;
 }
@@ -65,9 +66,10 @@ uint64_t DataPlane::PublishSnapshot() {
 void DataPlane::SetOverlayFilters() {
   const forward::TableContents& contents = table_->contents();
   for (uint32_t i = 0; i < workers_.size() && i < options_.workers; i++) {
-    workers_[i]->SetOverlayFilter({contents.overlay_address, table_->masquerades_overlay_address(),
-                                   contents.masquerade_first_port, contents.masquerade_last_port},
-                                  contents.overlay_mac);
+    workers_[i]->SetOverlayFilter(
+        {contents.overlay_address, table_->masquerades_overlay_address(), contents.masquerade_first_port,
+         contents.masquerade_last_port, contents.overlay_address6},
+        contents.overlay_mac);
   }
 }
 
@@ -77,6 +79,7 @@ void DataPlane::Start() {
   try {
     overlay_sender_.emplace(options_.overlay, io::PacketSocket::Use::send);
     underlay_sender_.emplace(options_.underlay, io::PacketSocket::Use::send);
+    overlay_sender_->SetAllMulticast(table_->carries_ipv6());
     if (options_.xdp_strip) strip_.emplace(options_.underlay);
     StartWorkers();
     // Last: stripped frames need a worker that knows the marker.

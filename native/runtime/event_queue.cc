@@ -25,8 +25,18 @@ std::vector<Event> EventQueue::Take() {
   return std::exchange(events_, {});
 }
 
-bool WorkerEvents::Repeats(std::array<Recent, 256>& recent, uint16_t scope, uint32_t address) {
-  const uint64_t key = (uint64_t{scope} + 1) << 32 | address;
+namespace {
+
+uint64_t KeyOf(uint16_t scope, uint32_t address) {
+  return (uint64_t{scope} + 1) << 32 | address;
+}
+uint64_t KeyOf(uint16_t scope, const wire::Ipv6Address& address) {
+  return forward::MixHash(forward::NeighborKey(scope, address));
+}
+
+}  // namespace
+
+bool WorkerEvents::Repeats(std::array<Recent, 256>& recent, uint64_t key) {
   Recent& entry = recent[forward::MixHash(key) & 255];
   if (entry.key == key && entry.seconds == now_seconds_) return true;
   entry = {key, now_seconds_};
@@ -38,12 +48,12 @@ void WorkerEvents::Push(Event event) {
 }
 
 void WorkerEvents::Unresolved(uint16_t scope, uint32_t address) {
-  if (Repeats(unresolved_, scope, address)) return;
+  if (Repeats(unresolved_, KeyOf(scope, address))) return;
   Push({.kind = Event::Kind::unresolved, .scope = scope, .address = address});
 }
 
 void WorkerEvents::Heard(uint16_t scope, uint32_t address) {
-  if (Repeats(heard_, scope, address)) return;
+  if (Repeats(heard_, KeyOf(scope, address))) return;
   Push({.kind = Event::Kind::heard, .scope = scope, .address = address});
 }
 
@@ -82,8 +92,24 @@ bool WorkerEvents::Keepalive(uint16_t scope, std::span<const uint8_t> frame) {
 }
 
 void WorkerEvents::Unlisted(uint16_t scope, uint32_t address) {
-  if (Repeats(unlisted_, scope, address) || !Spend(unlisted_budget_, scope, kUnlistedPerSecond)) return;
+  if (Repeats(unlisted_, KeyOf(scope, address)) || !Spend(unlisted_budget_, scope, kUnlistedPerSecond))
+    return;
   Push({.kind = Event::Kind::unlisted, .scope = scope, .address = address});
+}
+
+void WorkerEvents::Unresolved(uint16_t scope, const wire::Ipv6Address& address) {
+  if (Repeats(unresolved_, KeyOf(scope, address))) return;
+  Push({.kind = Event::Kind::unresolved, .scope = scope, .address6 = address});
+}
+
+void WorkerEvents::Heard(uint16_t scope, const wire::Ipv6Address& address) {
+  if (Repeats(heard_, KeyOf(scope, address))) return;
+  Push({.kind = Event::Kind::heard, .scope = scope, .address6 = address});
+}
+
+void WorkerEvents::NeighborDiscovery(uint16_t scope, std::span<const uint8_t> frame) {
+  if (frame.size() > kLargestNeighborDiscovery) frame = frame.first(kLargestNeighborDiscovery);
+  Push({.kind = Event::Kind::neighbor_discovery, .scope = scope, .frame = {frame.begin(), frame.end()}});
 }
 
 }  // namespace vpc_conn::runtime

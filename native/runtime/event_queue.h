@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,16 +17,26 @@
 namespace vpc_conn::runtime {
 
 struct Event {
-  enum class Kind : uint8_t { unresolved, heard, arp, path_report, keepalive, unlisted, worker_failed };
+  enum class Kind : uint8_t {
+    unresolved,
+    heard,
+    arp,
+    neighbor_discovery,
+    path_report,
+    keepalive,
+    unlisted,
+    worker_failed
+  };
   Kind kind;
   uint16_t scope = 0;
-  uint32_t address = 0;          // path_report: the router
-  uint16_t mtu = 0;              // path_report
-  uint16_t sent = 0;             // path_report
-  std::vector<uint8_t> frame{};  // arp, keepalive: its beginning
-  uint32_t length = 0;           // keepalive: of the whole frame
-  uint64_t received_ns = 0;      // keepalive: CLOCK_MONOTONIC
-  std::string worker{};          // worker_failed
+  uint32_t address = 0;                         // path_report: the router
+  std::optional<wire::Ipv6Address> address6{};  // present: this, and not `address`
+  uint16_t mtu = 0;                             // path_report
+  uint16_t sent = 0;                            // path_report
+  std::vector<uint8_t> frame{};                 // arp, neighbor_discovery; keepalive: its beginning
+  uint32_t length = 0;                          // keepalive: of the whole frame
+  uint64_t received_ns = 0;                     // keepalive: CLOCK_MONOTONIC
+  std::string worker{};                         // worker_failed
   int error = 0;
   std::string message{};
 };
@@ -59,6 +70,8 @@ class WorkerEvents : public forward::EventSink {
   // A gateway sends one or two a second, and a few more when it compares lists.
   static constexpr uint32_t kKeepalivesPerSecond = 32;
   static constexpr uint32_t kUnlistedPerSecond = 32;
+  // NS and NA have 86 with one option; a longer one is handed over cut, and no longer right.
+  static constexpr size_t kLargestNeighborDiscovery = 512;
 
   WorkerEvents(EventQueue& queue, forward::CounterBlock& counters) : queue_(queue), counters_(counters) {}
 
@@ -69,6 +82,9 @@ class WorkerEvents : public forward::EventSink {
   void PathReport(uint16_t scope, uint32_t router, uint16_t mtu, uint16_t sent) override;
   bool Keepalive(uint16_t scope, std::span<const uint8_t> frame) override;
   void Unlisted(uint16_t scope, uint32_t address) override;
+  void Unresolved(uint16_t scope, const wire::Ipv6Address& address) override;
+  void Heard(uint16_t scope, const wire::Ipv6Address& address) override;
+  void NeighborDiscovery(uint16_t scope, std::span<const uint8_t> frame) override;
 
  private:
   struct Recent {
@@ -81,7 +97,8 @@ class WorkerEvents : public forward::EventSink {
   };
   // Of one peer in one second; what is beyond costs no more than this question.
   bool Spend(std::array<Budget, forward::kMaxPeers>& budgets, uint16_t scope, uint32_t per_second);
-  bool Repeats(std::array<Recent, 256>& recent, uint16_t scope, uint32_t address);
+  // `key`: of scope and address. A hash that meets another's only delays an event by a second.
+  bool Repeats(std::array<Recent, 256>& recent, uint64_t key);
   void Push(Event event);
 
   EventQueue& queue_;

@@ -106,6 +106,9 @@ class Stripped : public Flusher, public EventSink {
   void Arp(uint16_t, std::span<const uint8_t>) override {}
   bool Keepalive(uint16_t, std::span<const uint8_t>) override { return true; }
   void Unlisted(uint16_t, uint32_t) override {}
+  void Unresolved(uint16_t, const wire::Ipv6Address&) override {}
+  void Heard(uint16_t, const wire::Ipv6Address&) override {}
+  void NeighborDiscovery(uint16_t, std::span<const uint8_t>) override {}
   uint64_t peer_packets() const {
     return counters.peers[7][static_cast<size_t>(PeerCounter::rx_packets)].load();
   }

@@ -1,5 +1,5 @@
 /** The original tool's flags, as settings. Pure: what must be known of the machine is passed in. */
-import { canonicalAddress, familyOf, formatPrefix, parsePrefix } from '../net/address.js';
+import { canonicalAddress, familyOf, parsePrefix } from '../net/address.js';
 import { COMMAND_LINE, type Finding, throwOnErrors } from './finding.js';
 import { defaultName, defaultSocket, parsePortRange } from './names.js';
 import { DEFAULTS } from './schema.js';
@@ -169,10 +169,6 @@ class FlagReader {
             ? 'an address is missing in the list. Write addresses and prefixes with one comma between them.'
             : `"${text}" is not an IP address or prefix. Write it like 10.0.0.20 or 10.0.2.0/24.`;
         this.#fail(origin.trim(), sentence);
-        return [];
-      }
-      if (familyOf(prefix.address) === 6) {
-        this.#refuseIpv6(origin, formatPrefix(prefix));
         return [];
       }
       return [{ address: prefix.address, host: prefix.address, prefixLength: prefix.prefixLength, origin }];

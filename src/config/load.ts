@@ -1,7 +1,7 @@
 /** The configuration file: from text to validated settings. */
 import { readFileSync } from 'node:fs';
 import { SettingsError } from '../errors.js';
-import { canonicalAddress, familyOf, parsePrefix } from '../net/address.js';
+import { canonicalAddress, type Family, familyOf, parsePrefix } from '../net/address.js';
 import { type Finding, throwOnErrors } from './finding.js';
 import { schemaFindings } from './mistakes.js';
 import { defaultName, defaultSocket, parsePortRange } from './names.js';
@@ -81,13 +81,6 @@ class Reader {
         'a metrics listener is not supported by this version. Remove the key; "vpc-conn stats --json" gives the same figures.',
       );
     }
-    if (file.overlay.address6 !== undefined) {
-      this.#fail(
-        ['overlay', 'address6'],
-        'settings-unsupported',
-        'IPv6 on the overlay is not supported by this version. Remove the key.',
-      );
-    }
     const name = file.name ?? defaultName(file.overlay.interface);
     return {
       source: this.#yaml.name,
@@ -98,6 +91,9 @@ class Reader {
         ...(file.overlay.address === undefined
           ? {}
           : { address: this.#address(['overlay', 'address'], file.overlay.address) }),
+        ...(file.overlay.address6 === undefined
+          ? {}
+          : { address6: this.#address(['overlay', 'address6'], file.overlay.address6, 6) }),
         arp: file.overlay.arp ?? DEFAULTS.arp,
       },
       underlay: {
@@ -145,6 +141,14 @@ class Reader {
     const address = this.#prefix(pair ? path : [...path, 'address'], pair ? entry : entry.address);
     const host = pair ? address : this.#prefix([...path, 'host'], entry.host);
     if (address === undefined || host === undefined) return [];
+    if (familyOf(address.address) !== familyOf(host.address)) {
+      this.#fail(
+        path,
+        'settings-families',
+        'one of address and host is IPv4 and the other IPv6, and nothing here translates between them. Give both of one kind.',
+      );
+      return [];
+    }
     if (address.prefixLength !== host.prefixLength) {
       this.#fail(
         path,
@@ -171,16 +175,23 @@ class Reader {
         'settings-value',
         `"${text}" is not an IP address or prefix. Write one, for example 10.0.0.20.`,
       );
-      return undefined;
     }
-    return familyOf(prefix.address) === 4 ? prefix : this.#refuseIpv6(path, text);
+    return prefix;
   }
 
-  #address(path: KeyPath, text: string): string {
+  #address(path: KeyPath, text: string, family: Family = 4): string {
     const address = canonicalAddress(text);
+    const example = family === 4 ? '10.0.0.5' : '2001:db8::5';
     if (address === undefined) {
-      this.#fail(path, 'settings-value', `"${text}" is not an IP address. Write one, for example 10.0.0.5.`);
-    } else if (familyOf(address) === 6) {
+      this.#fail(
+        path,
+        'settings-value',
+        `"${text}" is not an IP address. Write one, for example ${example}.`,
+      );
+    } else if (family === 6 && familyOf(address) === 4) {
+      const sentence = `${text} is an IPv4 address. Write an IPv6 address here, for example ${example}.`;
+      this.#fail(path, 'settings-value', sentence);
+    } else if (familyOf(address) !== family) {
       this.#refuseIpv6(path, text);
     }
     return address ?? text;

@@ -1,13 +1,16 @@
 /** Whether a machine fits the settings. Pure: the caller reads the machine (netlink, /proc) and passes it in. */
 import {
   contains,
-  firstAddress,
-  formatIpv4,
+  familyOf,
   formatPrefix,
   isIpv4,
-  lastAddress,
+  isLinkLocal6,
+  isSingle,
   networkOf,
   type Prefix,
+  rangeOf,
+  unusableRange,
+  valueToAddress,
 } from '../net/address.js';
 import { type Finding, findingAt, originOf } from './finding.js';
 import type { Settings } from './settings.js';
@@ -30,6 +33,8 @@ export interface MachineAddress {
   readonly ifindex: number;
   readonly address: string;
   readonly prefixLength: number;
+  /** IPv6: a temporary address (RFC 8981), which nothing may be built on. */
+  readonly secondary?: boolean;
 }
 
 export interface MachineFacts {
@@ -41,8 +46,11 @@ export interface MachineFacts {
 }
 
 const ARPHRD_ETHER = 1;
-/** AWS reserves the first four addresses and the last of a subnet, and no subnet is smaller than /28. */
-const AWS_LONGEST_SUBNET = 28;
+/**
+ * AWS reserves the first four addresses and the last of a subnet, of either kind; no subnet is smaller than /28, and
+ * for IPv6 each is a /64.
+ */
+const AWS_LONGEST_SUBNET = { 4: 28, 6: 64 } as const;
 
 /** Errors and warnings, errors first; empty when the machine fits. */
 export function validateAgainstMachine(settings: Settings, machine: MachineFacts): Finding[] {
@@ -52,6 +60,7 @@ export function validateAgainstMachine(settings: Settings, machine: MachineFacts
   if (overlay !== undefined && underlay !== undefined)
     findings.push(...sameInterface(settings, overlay, underlay));
   if (overlay !== undefined) {
+    findings.push(...checkAddress6(settings, overlay));
     for (const [peer] of settings.peers.entries()) {
       for (const at of proxiedOf(settings, peer))
         findings.push(...checkProxied(settings, at, overlay, underlay));
@@ -69,7 +78,46 @@ export function validateAgainstMachine(settings: Settings, machine: MachineFacts
 interface Side {
   readonly link: MachineLink;
   readonly address: string;
+  readonly address6: string | undefined;
+  /** Of both kinds, without link-local ones. */
   readonly addresses: readonly MachineAddress[];
+}
+
+/**
+ * This gateway's own IPv6 address on an interface: the one that is set, else the first that is global, lasting and
+ * not proxied; the kernel lists the newest first, and the operating system may have configured proxied ones.
+ */
+export function chooseAddress6(settings: Settings, held: readonly MachineAddress[]): string | undefined {
+  if (settings.overlay.address6 !== undefined) return settings.overlay.address6;
+  const proxied = settings.peers.flatMap((peer) => peer.proxied);
+  return held.find(
+    ({ address, secondary }) =>
+      familyOf(address) === 6 &&
+      secondary !== true &&
+      unusableRange({ address, prefixLength: 128 }) === undefined &&
+      !proxied.some((entry) => contains(entry, address)),
+  )?.address;
+}
+
+/** Whether IPv6 is to be carried between hosts. */
+export function carriesIpv6({ overlay, peers }: Settings): boolean {
+  return (
+    overlay.address6 !== undefined ||
+    peers.some(({ proxied }) => proxied.some(({ address }) => !isIpv4(address)))
+  );
+}
+
+function checkAddress6(settings: Settings, { link, address6, addresses }: Side): Finding[] {
+  if (!carriesIpv6(settings)) return [];
+  const there = addresses.filter(({ address }) => !isIpv4(address)).map(({ address }) => address);
+  if (address6 === undefined) {
+    const text = `${link.name} has no IPv6 address for this gateway itself, and IPv6 addresses are proxied. Give it one: ip address add ADDRESS/LENGTH dev ${link.name}.`;
+    return [findingAt(settings, 'overlay.interface', 'no-address', text)];
+  }
+  if (there.includes(address6)) return [];
+  const which = there.length === 0 ? 'which has no IPv6 address' : `which has ${there.join(', ')}`;
+  const text = `${address6} is not an address of ${link.name}, ${which}. Write one of its addresses, or give it this one: ip address add ${address6}/64 dev ${link.name}.`;
+  return [findingAt(settings, 'overlay.address6', 'address-not-here', text)];
 }
 
 function checkSide(
@@ -112,7 +160,9 @@ function checkSide(
     findings.push(findingAt(settings, `${side}.address`, 'address-not-here', text));
     return undefined;
   }
-  return { link, address: configured ?? first.address, addresses };
+  const held = machine.addresses.filter((at) => at.ifindex === link.ifindex && !isLinkLocal6(at.address));
+  const address6 = side === 'overlay' ? chooseAddress6(settings, held) : undefined;
+  return { link, address: configured ?? first.address, address6, addresses: held };
 }
 
 function sameInterface(settings: Settings, overlay: Side, underlay: Side): Finding[] {
@@ -131,30 +181,40 @@ function checkProxied(
   overlay: Side,
   underlay?: Side,
 ): Finding[] {
-  const own = [overlay, underlay].find((side) => side !== undefined && contains(entry, side.address));
+  const own = [overlay, underlay]
+    .flatMap((side) =>
+      side === undefined
+        ? []
+        : [
+            { at: side.address, key: 'address' as const, link: side.link, side },
+            { at: side.address6, key: 'address6' as const, link: side.link, side },
+          ],
+    )
+    .find(({ at }) => at !== undefined && contains(entry, at));
   if (own !== undefined) {
-    const single = entry.prefixLength === 32;
-    const where = ownPlace(settings, own === overlay ? 'overlay' : 'underlay', own);
-    const text = single
-      ? `${entry.address} is this gateway's own address (${where}). Proxy another address, one that only stands for the far host.`
-      : `${formatPrefix(entry)} holds this gateway's own address ${own.address} (${where}). Proxy a prefix without it, or list single addresses.`;
+    const where = own.side === overlay ? 'overlay' : 'underlay';
+    const place = ownPlace(settings, `${where}.${own.key}`, own.link);
+    const text = isSingle(entry)
+      ? `${entry.address} is this gateway's own address (${place}). Proxy another address, one that only stands for the far host.`
+      : `${formatPrefix(entry)} holds this gateway's own address ${own.at} (${place}). Proxy a prefix without it, or list single addresses.`;
     return [findingAt(settings, key, 'proxied-own-address', text)];
   }
   const subnet = overlay.addresses.find(
     (at) => contains(at, entry.address) && at.prefixLength <= entry.prefixLength,
   );
   if (subnet === undefined) {
-    const text = `${formatPrefix(entry)} is outside the subnets of ${overlay.link.name} (${subnetList(overlay)}): AWS cannot assign it there, and hosts reach it only by a route to this gateway. Choose a free address of the subnet where you can.`;
+    const text = `${formatPrefix(entry)} is outside the subnets of ${overlay.link.name} (${subnetList(overlay, entry)}): AWS cannot assign it there, and hosts reach it only by a route to this gateway. Choose a free address of the subnet where you can.`;
     return [findingAt(settings, key, 'proxied-off-subnet', text, 'warning')];
   }
   const reserved = reservedIn(subnet).filter((address) => contains(entry, address));
   if (reserved.length === 0) return [];
-  if (entry.prefixLength === 32) {
+  if (isSingle(entry)) {
     const text = `${entry.address} is reserved in the subnet ${formatPrefix(networkOf(subnet))} (${reservedWhat(subnet)}). Proxy another address, and map it to the far host with { address: ..., host: ${entry.host} }.`;
     return [findingAt(settings, key, 'proxied-reserved', text)];
   }
   const what = `${formatPrefix(entry)} holds ${reserved.join(', ')}, reserved in the subnet ${formatPrefix(networkOf(subnet))} (${reservedWhat(subnet)})`;
-  if (reserved.length === 2 ** (32 - entry.prefixLength)) {
+  const { first, last } = rangeOf(entry);
+  if (BigInt(reserved.length) === last - first + 1n) {
     const text = `${what}, and no other address. Proxy addresses that hosts can have.`;
     return [findingAt(settings, key, 'proxied-reserved', text)];
   }
@@ -163,10 +223,18 @@ function checkProxied(
 }
 
 /** Where this gateway's own address comes from: the line that says so, or the interface that has it. */
-function ownPlace(settings: Settings, side: 'overlay' | 'underlay', { link }: Side): string {
-  const key = `${side}.address`;
-  if (settings[side].address === undefined) return `the first of ${link.name}`;
-  return `${key} at ${originOf(settings, key)}`;
+function ownPlace(
+  settings: Settings,
+  key: 'overlay.address' | 'overlay.address6' | 'underlay.address' | 'underlay.address6',
+  link: MachineLink,
+): string {
+  const written = {
+    'overlay.address': settings.overlay.address,
+    'overlay.address6': settings.overlay.address6,
+    'underlay.address': settings.underlay.address,
+    'underlay.address6': undefined,
+  };
+  return written[key] === undefined ? `the first of ${link.name}` : `${key} at ${originOf(settings, key)}`;
 }
 
 /** What far hosts appear as must reach this gateway, and be nobody else's. */
@@ -182,9 +250,9 @@ function checkPool(settings: Settings, machine: MachineFacts, overlay: Side): Fi
       const text = `${address} is this machine's own address on another interface. Masquerade behind addresses of ${overlay.link.name} only.`;
       return [findingAt(settings, key, 'pool-own-address', text)];
     }
-    const subnet = overlay.addresses.find((at) => at.prefixLength < 32 && contains(at, address));
+    const subnet = overlay.addresses.find((at) => !isSingle(at) && contains(at, address));
     if (subnet === undefined) {
-      const text = `${address} is outside the subnets of ${overlay.link.name} (${subnetList(overlay)}): AWS cannot assign it there, and answers reach it only by a route to this gateway. Choose a free address of the subnet where you can.`;
+      const text = `${address} is outside the subnets of ${overlay.link.name} (${subnetList(overlay, { address, prefixLength: 32 })}): AWS cannot assign it there, and answers reach it only by a route to this gateway. Choose a free address of the subnet where you can.`;
       return [findingAt(settings, key, 'pool-off-subnet', text, 'warning')];
     }
     if (!reservedIn(subnet).includes(address)) return [];
@@ -194,22 +262,33 @@ function checkPool(settings: Settings, machine: MachineFacts, overlay: Side): Fi
 }
 
 /** Addresses of a subnet that no host may have: in a VPC the first four and the last. */
-function reservedIn(subnet: Prefix): string[] {
-  if (subnet.prefixLength > 30) return [];
-  const first = firstAddress(subnet);
-  const count = subnet.prefixLength <= AWS_LONGEST_SUBNET ? 4 : 1;
-  return [...Array.from({ length: count }, (_, index) => first + index), lastAddress(subnet)].map(formatIpv4);
+export function reservedIn(subnet: Prefix): string[] {
+  const family = isIpv4(subnet.address) ? 4 : 6;
+  const { first, last } = rangeOf(subnet);
+  if (last - first < 3n) return [];
+  // Without a VPC: network and broadcast address; for IPv6 the subnet-router anycast address (RFC 4291 2.6.1).
+  const vpc = isVpcSubnet(subnet);
+  const reserved = Array.from({ length: vpc ? 4 : 1 }, (_, index) => first + BigInt(index));
+  if (vpc || family === 4) reserved.push(last);
+  return reserved.map((value) => valueToAddress(value, family));
+}
+
+function isVpcSubnet({ address, prefixLength }: Prefix): boolean {
+  return prefixLength <= AWS_LONGEST_SUBNET[isIpv4(address) ? 4 : 6];
 }
 
 function reservedWhat(subnet: Prefix): string {
-  return subnet.prefixLength <= AWS_LONGEST_SUBNET
-    ? 'AWS reserves the first four addresses and the last'
-    : 'its first address and its last are no hosts';
+  if (isVpcSubnet(subnet)) return 'AWS reserves the first four addresses and the last';
+  return isIpv4(subnet.address)
+    ? 'its first address and its last are no hosts'
+    : "its first address is all routers'";
 }
 
-function subnetList(side: Side): string {
-  const subnets = side.addresses.map((at) => formatPrefix(networkOf(at)));
-  return [...new Set(subnets)].join(', ');
+function subnetList(side: Side, { address }: Prefix): string {
+  const subnets = side.addresses
+    .filter((at) => familyOf(at.address) === familyOf(address))
+    .map((at) => formatPrefix(networkOf(at)));
+  return [...new Set(subnets)].join(', ') || 'none of this kind';
 }
 
 function checkPeers(settings: Settings, machine: MachineFacts): Finding[] {

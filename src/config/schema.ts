@@ -88,12 +88,15 @@ const Overlay = Type.Object(
       ),
     ),
     address6: Type.Optional(
-      address('The IPv6 counterpart of address. Not supported by this version.', '2001:db8::5'),
+      address(
+        'The IPv6 counterpart of address. Default, if IPv6 addresses are proxied: the first global one of the interface that is none of them.',
+        '2001:db8::5',
+      ),
     ),
     arp: Type.Optional(
       choice(['respond', 'silent'], {
         description:
-          'Whether ARP requests for proxied addresses are answered: harmless in a VPC, needed on a plain LAN.',
+          'Whether ARP requests and neighbor solicitations for proxied addresses are answered: harmless in a VPC, needed on a plain LAN.',
         default: DEFAULTS.arp,
       }),
     ),

@@ -1,6 +1,6 @@
 /**
  * Settings: the validated configuration, whichever way it came (file or flags). Addresses are canonical
- * dotted-quad strings here; they become bytes in gateway/plan.ts and nowhere else. Defaults that depend on
+ * strings here (dotted quad; RFC 5952 for IPv6); they become bytes in gateway/plan.ts and nowhere else. Defaults that depend on
  * the machine (first address of an interface) are still absent here; the plan fills them in.
  */
 export interface ProxiedSetting {
@@ -8,7 +8,7 @@ export interface ProxiedSetting {
   readonly address: string;
   /** First far host; equal to `address` when nothing but MACs is rewritten. */
   readonly host: string;
-  /** 32 for a single address; both sides have the same length. */
+  /** 32, for IPv6 128, for a single address; both sides have the same length and family. */
   readonly prefixLength: number;
   /** Where it was written, for messages: "gateway.yaml:14:9 (peers[0].proxied[2])" or "-r 10.0.0.20". */
   readonly origin: string;
@@ -51,6 +51,9 @@ export interface Settings {
     readonly interface: string;
     /** Absent: first IPv4 of the interface. */
     readonly address?: string;
+    /** Absent: with IPv6 entries under proxied, the first global IPv6 address that is none of them. */
+    readonly address6?: string;
+    /** Neighbor solicitations included. */
     readonly arp: 'respond' | 'silent';
   };
   readonly underlay: {

@@ -1,11 +1,12 @@
 /** Rules of the settings that need no machine; the machine's own are in machine.ts. Pure functions. */
 import {
+  addressBits,
   contains,
-  firstAddress,
   formatPrefix,
-  lastAddress,
+  isSingle,
   networkOf,
   type Prefix,
+  rangeOf,
   unusableRange,
 } from '../net/address.js';
 import { type Finding, findingAt, originOf } from './finding.js';
@@ -20,7 +21,7 @@ export interface ProxiedAt {
   readonly entry: ProxiedSetting;
 }
 
-/** Everything wrong with the settings; empty when nothing is. IPv4 only, as settings are. */
+/** Everything wrong with the settings; empty when nothing is. */
 export function validateSettings(settings: Settings): Finding[] {
   return [
     ...addressFindings(settings),
@@ -43,11 +44,13 @@ export function proxiedOf(settings: Settings, peer: number): ProxiedAt[] {
 function addressFindings(settings: Settings): Finding[] {
   const written: [string, string | undefined][] = [
     ['overlay.address', settings.overlay.address],
+    ['overlay.address6', settings.overlay.address6],
     ['underlay.address', settings.underlay.address],
     ...settings.peers.map((peer, index): [string, string] => [`peers[${index}].address`, peer.address]),
   ];
   return written.flatMap(([key, address]) => {
-    const range = address === undefined ? undefined : unusableRange({ address, prefixLength: 32 });
+    const range =
+      address === undefined ? undefined : unusableRange({ address, prefixLength: addressBits(address) });
     if (range === undefined) return [];
     const text = `${address} is ${range}. Write an address that a host can have.`;
     return [findingAt(settings, key, 'settings-unusable-address', text)];
@@ -97,10 +100,9 @@ function entryFindings(settings: Settings, { key, entry }: ProxiedAt): Finding[]
     }
     const range = unusableRange(prefix);
     if (range === undefined) return [];
-    const text =
-      prefix.prefixLength === 32
-        ? `${written} is ${range}. Write an address that a host can have.`
-        : `${written} holds addresses that no host can have: one is ${range}. Write a prefix of hosts.`;
+    const text = isSingle(prefix)
+      ? `${written} is ${range}. Write an address that a host can have.`
+      : `${written} holds addresses that no host can have: one is ${range}. Write a prefix of hosts.`;
     return [findingAt(settings, key, 'settings-unusable-address', text)];
   });
 }
@@ -133,12 +135,13 @@ function hostFindings(settings: Settings, peer: number): Finding[] {
   const findings: Finding[] = [];
   const ranges = proxiedOf(settings, peer).map((at, order) => {
     const hosts: Prefix = { address: at.entry.host, prefixLength: at.entry.prefixLength };
-    return { ...at, order, first: firstAddress(hosts), last: lastAddress(hosts) };
+    return { ...at, order, bits: addressBits(at.entry.host), ...rangeOf(hosts) };
   });
-  ranges.sort((a, b) => a.first - b.first || a.order - b.order);
+  const compare = (a: bigint, b: bigint) => (a < b ? -1 : Number(a > b));
+  ranges.sort((a, b) => a.bits - b.bits || compare(a.first, b.first) || a.order - b.order);
   let widest = ranges[0];
   for (const range of ranges.slice(1)) {
-    if (widest !== undefined && range.first <= widest.last) {
+    if (widest?.bits === range.bits && range.first <= widest.last) {
       const [earlier, later] = widest.order < range.order ? [widest, range] : [range, widest];
       // The very same entry twice is already a duplicate of its proxied address.
       if (formatPrefix(earlier.entry) !== formatPrefix(later.entry)) {
@@ -146,14 +149,14 @@ function hostFindings(settings: Settings, peer: number): Finding[] {
         findings.push(findingAt(settings, later.key, 'settings-duplicate-host', text));
       }
     }
-    if (widest === undefined || range.last > widest.last) widest = range;
+    if (widest?.bits !== range.bits || range.last > widest.last) widest = range;
   }
   return findings;
 }
 
 function hostSentence(settings: Settings, earlier: ProxiedAt, later: ProxiedAt): string {
   const host = formatPrefix({ address: later.entry.host, prefixLength: later.entry.prefixLength });
-  const what = later.entry.prefixLength === 32 ? `far host ${host} has` : `far hosts in ${host} have`;
+  const what = isSingle(later.entry) ? `far host ${host} has` : `far hosts in ${host} have`;
   return `${what} a proxied address already at ${originOf(settings, earlier.key)}. Remove one of the two: what a far host sends can bear only one address.`;
 }
 

@@ -18,7 +18,16 @@ export interface StatusResult {
   uptimeSeconds: number;
   source: string;
   generation: { published: number; acknowledged: number };
-  overlay: { interface: string; address: string; mac: string; mtu: number; up: boolean; arp: string };
+  overlay: {
+    interface: string;
+    address: string;
+    /** null or absent: IPv6 is not carried between hosts. */
+    address6?: string | null;
+    mac: string;
+    mtu: number;
+    up: boolean;
+    arp: string;
+  };
   underlay: { interface: string; address: string; mac: string; mtu: number; up: boolean };
   /** Which rung each direction runs on, and why not a higher one. */
   acceleration: { encap: { rung: string; why: string }; decap: { rung: string; why: string } };

@@ -18,12 +18,13 @@ import {
   NEIGHBOR_RESOLVED,
   NEIGHBOR_SLOTS,
   PROXIED_RECORD_BYTES,
+  PROXIED6_RECORD_BYTES,
   SCOPE_OVERLAY,
   SCOPE_TUNNEL,
   SCOPE_UNDERLAY,
 } from '../native/addon.js';
 import { loadAddon } from '../native/binding.js';
-import { bytesToIpv4, ipv4ToBytes } from '../net/address.js';
+import { addressToBytes, bytesToAddress, bytesToIpv4, familyOf, ipv4ToBytes } from '../net/address.js';
 import { macToBytes } from '../net/mac.js';
 import type {
   Adjacency,
@@ -194,8 +195,8 @@ export function tableToNative(table: ForwardingTable): NativeForwardingTable {
       masqueradeUnlisted: peer.unlisted === 'masquerade',
       resolveThroughTunnel: peer.resolve === 'tunnel',
     })),
-    proxied: packProxied(table.proxied),
-    reserved: packAddresses(table.reserved),
+    proxied: packProxied(table.proxied.filter(isOfFamily(4)), 4, PROXIED_RECORD_BYTES),
+    reserved: packAddresses(table.reserved.filter((address) => familyOf(address) === 4)),
     masqueradeFirstPort: table.masquerade.firstPort,
     masqueradeLastPort: table.masquerade.lastPort,
     dscp: table.dscp,
@@ -203,29 +204,32 @@ export function tableToNative(table: ForwardingTable): NativeForwardingTable {
     icmpErrorsPerSecond: table.icmpErrorsPerSecond,
     masqueradeAddresses: packAddresses(table.masquerade.addresses),
     masqueradeFlows: table.masquerade.flows,
+    ...(table.overlayAddress6 !== undefined && { overlayAddress6: addressToBytes(table.overlayAddress6) }),
+    proxied6: packProxied(table.proxied.filter(isOfFamily(6)), 16, PROXIED6_RECORD_BYTES),
+    reserved6: packAddresses(table.reserved.filter((address) => familyOf(address) === 6)),
   };
 }
 
-function packProxied(entries: readonly TableEntry[]): Bytes {
-  const records = new Uint8Array(entries.length * PROXIED_RECORD_BYTES);
+function isOfFamily(family: 4 | 6) {
+  return ({ address }: TableEntry) => familyOf(address) === family;
+}
+
+function packProxied(entries: readonly TableEntry[], addressBytes: number, recordBytes: number): Bytes {
+  const records = new Uint8Array(entries.length * recordBytes);
   const view = new DataView(records.buffer);
   let at = 0;
   for (const entry of entries) {
-    records.set(ipv4ToBytes(entry.address), at);
-    records.set(ipv4ToBytes(entry.host), at + 4);
-    view.setUint8(at + 8, entry.prefixLength);
-    view.setUint16(at + 10, entry.peer, true);
-    at += PROXIED_RECORD_BYTES;
+    records.set(addressToBytes(entry.address), at);
+    records.set(addressToBytes(entry.host), at + addressBytes);
+    view.setUint8(at + 2 * addressBytes, entry.prefixLength);
+    view.setUint16(at + 2 * addressBytes + 2, entry.peer, true);
+    at += recordBytes;
   }
   return records;
 }
 
 function packAddresses(addresses: readonly string[]): Bytes {
-  const records = new Uint8Array(addresses.length * 4);
-  addresses.forEach((address, index) => {
-    records.set(ipv4ToBytes(address), index * 4);
-  });
-  return records;
+  return Uint8Array.from(addresses.flatMap((address) => [...addressToBytes(address)]));
 }
 
 export function packNeighbors(adjacencies: readonly Adjacency[]): Bytes {
@@ -235,9 +239,11 @@ export function packNeighbors(adjacencies: readonly Adjacency[]): Bytes {
   for (const { scope, address, mac, slot } of adjacencies) {
     view.setUint16(at, scopeToNative(scope), true);
     view.setUint8(at + 2, mac === undefined ? NEIGHBOR_FAILED : NEIGHBOR_RESOLVED);
-    records.set(ipv4ToBytes(address), at + 4);
-    if (mac !== undefined) records.set(macToBytes(mac), at + 8);
-    view.setUint16(at + 14, slot, true);
+    const bytes = addressToBytes(address);
+    view.setUint8(at + 3, bytes.length === 4 ? 4 : 6);
+    records.set(bytes, at + 4);
+    if (mac !== undefined) records.set(macToBytes(mac), at + 20);
+    view.setUint16(at + 26, slot, true);
     at += NEIGHBOR_RECORD_BYTES;
   }
   return records;
@@ -271,9 +277,14 @@ function eventFromNative(event: NativeEvent): DataPlaneEvent {
     case 'unresolved':
     case 'heard':
     case 'unlisted':
-      return { kind: event.kind, scope: scopeFromNative(event.scope), address: bytesToIpv4(event.address) };
+      return {
+        kind: event.kind,
+        scope: scopeFromNative(event.scope),
+        address: bytesToAddress(event.address),
+      };
     case 'arp':
-      return { kind: 'arp', scope: scopeFromNative(event.scope), frame: event.frame };
+    case 'neighbor-discovery':
+      return { kind: event.kind, scope: scopeFromNative(event.scope), frame: event.frame };
     case 'path-report': {
       const { scope, router, mtu, sent } = event;
       return { kind: 'path-report', peer: scope - SCOPE_TUNNEL, router: bytesToIpv4(router), mtu, sent };

@@ -1,6 +1,6 @@
 /**
  * The port between the control plane and a data plane. `native-data-plane.ts` runs the C++ workers,
- * `memory-data-plane.ts` is the in-process double. Addresses are dotted-quad strings and MACs are
+ * `memory-data-plane.ts` is the in-process double. Addresses (IPv4 and IPv6) are canonical strings and MACs are
  * "02:00:00:00:00:01" on this side; the native implementation turns them into bytes.
  */
 
@@ -28,6 +28,8 @@ export interface TableEntry {
 export interface ForwardingTable {
   readonly overlayMac: string;
   readonly overlayAddress: string;
+  /** Present: IPv6 is carried between hosts. */
+  readonly overlayAddress6?: string;
   readonly overlayMtu: number;
   readonly underlayMac: string;
   readonly peers: readonly TablePeer[];
@@ -65,6 +67,7 @@ export type DataPlaneEvent =
   | { readonly kind: 'unresolved'; readonly scope: Scope; readonly address: string }
   | { readonly kind: 'heard'; readonly scope: Scope; readonly address: string }
   | { readonly kind: 'arp'; readonly scope: Scope; readonly frame: Uint8Array }
+  | { readonly kind: 'neighbor-discovery'; readonly scope: Scope; readonly frame: Uint8Array }
   /** An ICMP error says that an outer packet of `sent` bytes was too big; `mtu` 0: not what would fit. */
   | {
       readonly kind: 'path-report';

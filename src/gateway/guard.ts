@@ -1,7 +1,7 @@
 /**
  * The kernel guard. The kernel sees every frame that the workers see; without the guard it would answer for a
- * proxied address that the operating system has configured (ping, TCP RST, ARP), forward a copy when
- * ip_forward=1, and answer protocol 97 with ICMP protocol-unreachable. The guard drops exactly these frames
+ * proxied address that the operating system has configured (ping, TCP RST, ARP, neighbor advertisements), forward
+ * a copy when ip_forward=1, and answer protocol 97 with ICMP protocol-unreachable. The guard drops exactly these frames
  * behind the packet sockets' tap, and nothing else: what goes to the gateway's own addresses, SSH among it,
  * and whatever carries a VLAN tag matches no rule.
  *
@@ -12,7 +12,7 @@ import { randomBytes } from 'node:crypto';
 import { VpcConnError } from '../errors.js';
 import type { NativeError, NativeNftables } from '../native/addon.js';
 import { loadAddon } from '../native/binding.js';
-import { firstAddress, formatPrefix, lastAddress, networkOf, type Prefix } from '../net/address.js';
+import { formatPrefix, isIpv4, networkOf, type Prefix, rangeOf } from '../net/address.js';
 
 export interface GuardPlan {
   readonly overlay: { readonly interface: string; readonly address: string };
@@ -104,12 +104,12 @@ class NftablesGuard implements Guard {
     if (!installed) return void this.#nftables.run(fresh);
     // Elements are exchanged one by one where possible. Replacing whole tables leaves an instant in which a
     // packet has passed the new chain before it is valid and meets the old one after it is not.
-    if (installed.overlay === wanted.overlay && installed.underlay === wanted.underlay) {
+    if (sameShape(installed, wanted)) {
       const commands = update(this.#table, method, installed, wanted);
       if (commands !== '') this.#nftables.run(commands);
       return;
     }
-    this.#nftables.run(`${remove(this.#table, method)}\n${fresh}`);
+    this.#nftables.run(`${remove(this.#table, method, installed)}\n${fresh}`);
   }
 
   state(): GuardState {
@@ -129,16 +129,45 @@ interface Contents {
   readonly proxied: ReadonlySet<string>;
   readonly tunnels: ReadonlySet<string>;
   readonly masquerade: readonly string[];
+  /** Undefined where nothing is IPv6: the rules for it need more of nft. */
+  readonly ipv6: Ipv6Contents | undefined;
+}
+
+interface Ipv6Contents {
+  readonly proxied: ReadonlySet<string>;
+  /** The same as numbers: nft has no name yet for the target of a neighbor solicitation. */
+  readonly targets: ReadonlySet<string>;
+  readonly tunnels: ReadonlySet<string>;
 }
 
 function contentsOf(plan: GuardPlan): Contents {
+  const of = (ipv4: boolean) => ({
+    proxied: disjoint(plan.proxied.filter(({ address }) => isIpv4(address) === ipv4)),
+    tunnels: plan.peers
+      .filter(({ address }) => isIpv4(address) === ipv4)
+      .map(({ address, localAddress }) => `${address} . ${localAddress}`),
+  });
+  const [ipv4, ipv6] = [of(true), of(false)];
   return {
     overlay: interfaceName(plan.overlay.interface),
     underlay: interfaceName(plan.underlay.interface),
-    proxied: new Set(disjoint(plan.proxied).map(formatPrefix)),
-    tunnels: new Set(plan.peers.map((peer) => `${peer.address} . ${peer.localAddress}`)),
+    proxied: new Set(ipv4.proxied.map(formatPrefix)),
+    tunnels: new Set(ipv4.tunnels),
     masquerade: masqueradeRules(plan.masquerade),
+    ipv6:
+      ipv6.proxied.length + ipv6.tunnels.length === 0
+        ? undefined
+        : {
+            proxied: new Set(ipv6.proxied.map(formatPrefix)),
+            targets: new Set(ipv6.proxied.map(numbers)),
+            tunnels: new Set(ipv6.tunnels),
+          },
   };
+}
+
+function numbers(prefix: Prefix): string {
+  const { first, last } = rangeOf(prefix);
+  return first === last ? `0x${first.toString(16)}` : `0x${first.toString(16)}-0x${last.toString(16)}`;
 }
 
 /** The kernel allows nearly every character in an interface's name; nft's quoted strings do not. */
@@ -150,18 +179,23 @@ function interfaceName(name: string): string {
   );
 }
 
-/** Without the prefixes that others contain: an interval set takes no overlaps. */
+/** Of one family, without the prefixes that others contain: an interval set takes no overlaps. */
 function disjoint(prefixes: readonly Prefix[]): Prefix[] {
   const ordered = prefixes
-    .map(networkOf)
-    .sort((one, other) => firstAddress(one) - firstAddress(other) || one.prefixLength - other.prefixLength);
-  let covered = -1;
-  return ordered.filter((prefix) => {
-    const last = lastAddress(prefix);
-    if (last <= covered) return false;
-    covered = last;
-    return true;
-  });
+    .map((prefix) => ({ network: networkOf(prefix), ...rangeOf(prefix) }))
+    .sort(
+      (one, other) =>
+        Number(one.first > other.first) - Number(one.first < other.first) ||
+        one.network.prefixLength - other.network.prefixLength,
+    );
+  let covered = -1n;
+  return ordered
+    .filter(({ last }) => {
+      if (last <= covered) return false;
+      covered = last;
+      return true;
+    })
+    .map(({ network }) => network);
 }
 
 /**
@@ -179,13 +213,23 @@ function masqueradeRules(masquerade: GuardPlan['masquerade']): string[] {
   ];
 }
 
-/** The table's family for IP packets; `arp` beside it where one family cannot see both. */
-function familiesOf(method: GuardMethod): string[] {
-  return method === 'netdev ingress' ? ['netdev'] : ['ip', 'arp'];
+/** The table's family for IP packets; others beside it where one family cannot see them all. */
+function familiesOf(method: GuardMethod, { ipv6 }: Contents): string[] {
+  if (method === 'netdev ingress') return ['netdev'];
+  return ['ip', 'arp', ...(ipv6 ? ['ip6'] : [])];
+}
+
+/** Whether the elements alone differ, so that they can be exchanged one by one. */
+function sameShape(one: Contents, other: Contents): boolean {
+  return (
+    one.overlay === other.overlay &&
+    one.underlay === other.underlay &&
+    (one.ipv6 === undefined) === (other.ipv6 === undefined)
+  );
 }
 
 function install(table: string, method: GuardMethod, contents: Contents): string {
-  const { overlay, underlay, proxied, tunnels, masquerade } = contents;
+  const { overlay, underlay, proxied, tunnels, masquerade, ipv6 } = contents;
   const proxiedSet = set('proxied', 'type ipv4_addr; flags interval', proxied);
   const common = [
     proxiedSet,
@@ -193,19 +237,27 @@ function install(table: string, method: GuardMethod, contents: Contents): string
     chain('masqueraded', masquerade),
   ];
   const ours = `ip protocol ${ETHERIP} ip saddr . ip daddr @tunnels drop`;
+  const sets6 = ipv6 ? ipv6Sets(ipv6) : [];
+  const ours6 = `meta l4proto ${ETHERIP} ip6 saddr . ip6 daddr @tunnels6 drop`;
   if (method === 'netdev ingress') {
     const ingress = (device: string) =>
       `type filter hook ingress device ${device} priority ${INGRESS_PRIORITY}; policy accept;`;
     // "ether type" looks at the frame itself: a VLAN-tagged one is not ours, whatever it carries.
     return owned('netdev', table, [
       ...common,
+      ...sets6,
       chain('overlay', [
         ingress(overlay),
         'ether type ip ip daddr @proxied drop',
         'ether type arp arp operation request arp daddr ip @proxied drop',
         'ether type ip jump masqueraded',
+        ...(ipv6 ? OVERLAY6.map((rule) => `ether type ip6 ${rule}`) : []),
       ]),
-      chain('underlay', [ingress(underlay), `ether type ip ${ours}`]),
+      chain('underlay', [
+        ingress(underlay),
+        `ether type ip ${ours}`,
+        ...(ipv6 ? [`ether type ip6 ${ours6}`] : []),
+      ]),
     ]);
   }
   return [
@@ -225,7 +277,31 @@ function install(table: string, method: GuardMethod, contents: Contents): string
         `iifname ${overlay} arp operation request arp daddr ip @proxied drop`,
       ]),
     ]),
+    ...(ipv6
+      ? [
+          owned('ip6', table, [
+            ...sets6,
+            chain('prerouting', [
+              `type filter hook prerouting priority ${PREROUTING_PRIORITY}; policy accept;`,
+              ...OVERLAY6.map((rule) => `iifname ${overlay} ${rule}`),
+              `iifname ${underlay} ${ours6}`,
+            ]),
+          ]),
+        ]
+      : []),
   ].join('\n');
+}
+
+/** The target of a neighbor solicitation stands 8 bytes into ICMPv6 (RFC 4861 4.3). */
+const TARGET = '@th,64,128';
+const OVERLAY6 = ['ip6 daddr @proxied6 drop', `icmpv6 type nd-neighbor-solicit ${TARGET} @targets6 drop`];
+
+function ipv6Sets({ proxied, targets, tunnels }: Ipv6Contents): string[] {
+  return [
+    set('proxied6', 'type ipv6_addr; flags interval', proxied),
+    set('targets6', `typeof ${TARGET}; flags interval`, targets),
+    set('tunnels6', 'type ipv6_addr . ipv6_addr', tunnels),
+  ];
 }
 
 function owned(family: string, table: string, parts: readonly string[]): string {
@@ -244,16 +320,23 @@ function listed(elements: Iterable<string>): string {
   return `{ ${[...elements].join(', ')} }`;
 }
 
-/** From one plan to another on the same interfaces. */
+/** From one plan to another of the same shape. */
 function update(table: string, method: GuardMethod, from: Contents, to: Contents): string {
-  const [family = ''] = familiesOf(method);
-  const lines = familiesOf(method).flatMap((each) =>
+  const netdev = method === 'netdev ingress';
+  const ip = netdev ? 'netdev' : 'ip';
+  const ip6 = netdev ? 'netdev' : 'ip6';
+  const lines = (netdev ? ['netdev'] : ['ip', 'arp']).flatMap((each) =>
     exchange(`${each} ${table} proxied`, from.proxied, to.proxied),
   );
-  lines.push(...exchange(`${family} ${table} tunnels`, from.tunnels, to.tunnels));
+  lines.push(...exchange(`${ip} ${table} tunnels`, from.tunnels, to.tunnels));
+  if (from.ipv6 && to.ipv6) {
+    for (const name of ['proxied', 'targets', 'tunnels'] as const) {
+      lines.push(...exchange(`${ip6} ${table} ${name}6`, from.ipv6[name], to.ipv6[name]));
+    }
+  }
   if (from.masquerade.join('\n') !== to.masquerade.join('\n')) {
-    lines.push(`flush chain ${family} ${table} masqueraded`);
-    lines.push(...to.masquerade.map((rule) => `add rule ${family} ${table} masqueraded ${rule}`));
+    lines.push(`flush chain ${ip} ${table} masqueraded`);
+    lines.push(...to.masquerade.map((rule) => `add rule ${ip} ${table} masqueraded ${rule}`));
   }
   return lines.join('\n');
 }
@@ -268,8 +351,8 @@ function exchange(target: string, from: ReadonlySet<string>, to: ReadonlySet<str
   ];
 }
 
-function remove(table: string, method: GuardMethod): string {
-  return familiesOf(method)
+function remove(table: string, method: GuardMethod, installed: Contents): string {
+  return familiesOf(method, installed)
     .map((family) => `delete table ${family} ${table}`)
     .join('\n');
 }
@@ -283,6 +366,7 @@ function chooseMethod(open: Open): GuardMethod {
     proxied: new Set(),
     tunnels: new Set(),
     masquerade: [],
+    ipv6: undefined,
   };
   const refusals: unknown[] = [];
   const nftables = open();

@@ -3,16 +3,17 @@
  * that a link change and a reload take the same way as a start: plan again, compare, publish.
  */
 import { availableParallelism } from 'node:os';
+import { carriesIpv6, chooseAddress6, reservedIn } from '../config/machine.js';
 import type { PeerSettings, Settings } from '../config/settings.js';
 import type { ForwardingTable, TableEntry, TablePeer } from '../dataplane/port.js';
 import { SettingsError, VpcConnError } from '../errors.js';
 import type { NeighborView } from '../neighbor/neighbors.js';
 import {
+  addressBits,
   contains,
-  firstAddress,
-  formatIpv4,
   formatPrefix,
-  lastAddress,
+  isLinkLocal6,
+  isSingle,
   networkOf,
   type Prefix,
 } from '../net/address.js';
@@ -60,6 +61,8 @@ export interface PlannedInterface {
   readonly interface: string;
   readonly ifindex: number;
   readonly address: string;
+  /** Overlay, where IPv6 is carried between hosts. */
+  readonly address6?: string;
   readonly mac: string;
   readonly mtu: number;
   readonly up: boolean;
@@ -71,7 +74,7 @@ export interface Plan {
   readonly underlay: PlannedInterface;
   /** On-link on the overlay, whatever the kernel's routes say. */
   readonly overlaySubnets: readonly Prefix[];
-  /** Every IPv4 address of this machine but the loopback ones. */
+  /** Every address of this machine but the loopback ones. */
   readonly ownAddresses: readonly string[];
   /** Threads per direction. */
   readonly workers: number;
@@ -155,13 +158,14 @@ export function makePlan(settings: Settings, machine: Machine, previous?: Plan):
     overlaySubnets: subnets,
     ownAddresses: machine.addresses
       // Every machine has the loopback addresses: another one that speaks of them takes none of ours.
-      .filter((held) => held.family === 4 && !held.address.startsWith('127.'))
+      .filter(({ address }) => !address.startsWith('127.') && address !== '::1')
       .map((held) => held.address),
     workers: workersFor(settings.dataplane.workers),
     peers,
     table: {
       overlayMac: overlay.mac,
       overlayAddress: overlay.address,
+      ...(overlay.address6 !== undefined && { overlayAddress6: overlay.address6 }),
       overlayMtu: overlay.mtu,
       underlayMac: underlay.mac,
       peers: peers.map(({ name, localAddress, address, innerMtu, unlisted, resolve }) => ({
@@ -244,14 +248,31 @@ function planInterface(
       `Interface ${link.name} has no IPv4 address. Give it one (ip address add ADDRESS/LENGTH dev ${link.name}), or set ${side}.address.`,
     );
   }
+  const address6 = side === 'overlay' ? planAddress6(settings, machine, previous) : undefined;
   return {
     interface: settings[side].interface,
     ifindex: link.ifindex,
     address,
+    ...(address6 !== undefined && { address6 }),
     mac: link.mac,
     mtu: link.mtu,
     up: link.up && link.running,
   };
+}
+
+function planAddress6(settings: Settings, machine: Machine, previous: Plan | undefined): string | undefined {
+  if (!carriesIpv6(settings)) return undefined;
+  const { ifindex, name } = machine.overlay;
+  const held = machine.addresses.filter((one) => one.ifindex === ifindex);
+  // With several the kernel's order may change at any moment; the one in use stays while it is there.
+  const inUse = previous?.overlay.address6;
+  if (settings.overlay.address6 === undefined && held.some(({ address }) => address === inUse)) return inUse;
+  const address6 = chooseAddress6(settings, held) ?? inUse;
+  if (address6 !== undefined) return address6;
+  throw new SettingsError(
+    'no-address',
+    `Interface ${name} has no IPv6 address for this gateway itself. Give it one (ip address add ADDRESS/LENGTH dev ${name}), or set overlay.address6.`,
+  );
 }
 
 /** In the kernel's order the primary address comes first: what the kernel itself would send from. */
@@ -278,36 +299,27 @@ function planPeer(peer: PeerSettings, machine: Machine, underlay: PlannedInterfa
     unlisted: peer.unlisted,
     resolve: peer.resolve,
     keepalive: peer.keepalive,
-    proxiedCount: peer.proxied.reduce((sum, { prefixLength }) => sum + 2 ** (32 - prefixLength), 0),
+    proxiedCount: peer.proxied.reduce(
+      (sum, { address, prefixLength }) => sum + 2 ** (addressBits(address) - prefixLength),
+      0,
+    ),
   };
 }
 
 function subnetsOf(addresses: readonly Address[], ifindex: number): Prefix[] {
   const subnets = new Map<string, Prefix>();
   for (const held of addresses) {
-    if (held.ifindex !== ifindex || held.family !== 4 || held.prefixLength === 32) continue;
+    if (held.ifindex !== ifindex || isSingle(held) || isLinkLocal6(held.address)) continue;
     const subnet = networkOf(held);
     subnets.set(formatPrefix(subnet), subnet);
   }
   return [...subnets.values()];
 }
 
-/**
- * A VPC keeps the first four addresses and the last of every subnet, and no VPC subnet is smaller than /28:
- * in a smaller one only network and broadcast address are set apart. An address that this machine itself
- * holds is evidently not the VPC's.
- */
+/** An address that this machine itself holds is evidently not the VPC's. */
 function reservedAddresses(subnets: readonly Prefix[], own: readonly Address[]): string[] {
   const held = new Set(own.map((address) => address.address));
-  const reserved = new Set<string>();
-  for (const subnet of subnets) {
-    if (subnet.prefixLength >= 31) continue;
-    const leading = subnet.prefixLength <= 28 ? 4 : 1;
-    for (let offset = 0; offset < leading; offset += 1) {
-      reserved.add(formatIpv4(firstAddress(subnet) + offset));
-    }
-    reserved.add(formatIpv4(lastAddress(subnet)));
-  }
+  const reserved = new Set(subnets.flatMap(reservedIn));
   return [...reserved].filter((address) => !held.has(address));
 }
 
@@ -322,11 +334,18 @@ function addressNotices(
   side: 'overlay' | 'underlay',
   plan: PlannedInterface,
   machine: Machine,
-) {
-  const { address, interface: name, ifindex } = plan;
-  if (machine.addresses.some((held) => held.ifindex === ifindex && held.address === address)) return [];
-  const message = `${address} is no longer an address of ${name}. Add it again (ip address add ${address}/LENGTH dev ${name}), or set ${side}.address in ${settings.source} and reload.`;
-  return [{ code: 'address-lost', message } as const];
+): Notice[] {
+  const { address, address6, interface: name, ifindex } = plan;
+  const written = [
+    { key: 'address', value: address },
+    { key: 'address6', value: address6 },
+  ];
+  return written.flatMap(({ key, value }) => {
+    const lost = !machine.addresses.some((held) => held.ifindex === ifindex && held.address === value);
+    if (value === undefined || !lost) return [];
+    const message = `${value} is no longer an address of ${name}. Add it again (ip address add ${value}/LENGTH dev ${name}), or set ${side}.${key} in ${settings.source} and reload.`;
+    return [{ code: 'address-lost', message } as const];
+  });
 }
 
 /** Amazon Linux configures every secondary address of an interface within a minute. */
@@ -338,7 +357,8 @@ function configuredNotices(
 ): Notice[] {
   return machine.addresses.flatMap((held) => {
     const entry = proxied.find((one) => contains(one, held.address));
-    if (entry === undefined || held.address === overlay.address) return [];
+    if (entry === undefined || held.address === overlay.address || held.address === overlay.address6)
+      return [];
     const message = `${held.address}, proxied for peer ${peers[entry.peer]?.name}, is also configured in the operating system. The kernel guard keeps the kernel from answering for it; nothing needs to be done.`;
     return [{ code: 'proxied-configured', message } as const];
   });

@@ -34,6 +34,7 @@ export function refuseRestart(before: Settings, after: Settings): void {
 export function describeChanges(before: Settings, after: Settings): string[] {
   return [
     ...changed('overlay.address', before.overlay.address, after.overlay.address),
+    ...changed('overlay.address6', before.overlay.address6, after.overlay.address6),
     ...changed('overlay.arp', before.overlay.arp, after.overlay.arp),
     ...changed('underlay.address', before.underlay.address, after.underlay.address),
     ...changed('underlay.dscp', dscp(before), dscp(after)),
@@ -55,6 +56,7 @@ export function describeMachineChanges(before: Plan, after: Plan): string[] {
       ...changed('MAC', old.mac, now.mac),
       ...changed('MTU', old.mtu, now.mtu),
       ...changed('address', old.address, now.address),
+      ...changed('IPv6 address', old.address6, now.address6),
     ].map((change) => `interface ${now.interface}: ${change}`);
   });
   const peers = after.peers.flatMap((peer) => {

@@ -3,19 +3,23 @@
  * interface and the source that the frame will have (policy rules look at both).
  */
 import type { Scope } from '../dataplane/port.js';
-import { contains } from '../net/address.js';
+import { contains, familyOf } from '../net/address.js';
 import type { Netlink, Route } from '../net/netlink.js';
 import type { Plan, PlannedInterface } from './plan.js';
 
 /** Answers remembered at most; more destinations than neighbor slots means a scan, and forgetting is cheap. */
 const MAXIMUM_REMEMBERED = 16384;
 
-/** The kernel's route to `destination` out of an interface, from its address. */
+type From = Pick<PlannedInterface, 'ifindex' | 'address' | 'address6'>;
+
+/** The kernel's route to `destination` out of an interface, from its address of the same family. */
 export function routeFrom(
   netlink: Pick<Netlink, 'route'>,
   destination: string,
-  { ifindex, address }: Pick<PlannedInterface, 'ifindex' | 'address'>,
+  from: From,
 ): Route | undefined {
+  const { ifindex } = from;
+  const address = sourceFor(destination, from);
   try {
     return netlink.route(destination, ifindex, address);
   } catch {
@@ -24,12 +28,14 @@ export function routeFrom(
   }
 }
 
+function sourceFor(destination: string, { address, address6 }: From): string | undefined {
+  return [address, address6].find((own) => own !== undefined && familyOf(own) === familyOf(destination));
+}
+
 /** Whether the kernel by itself sends to `destination` out of this interface. */
-function leadsTo(
-  netlink: Pick<Netlink, 'route'>,
-  destination: string,
-  { ifindex, address }: Pick<PlannedInterface, 'ifindex' | 'address'>,
-): boolean {
+function leadsTo(netlink: Pick<Netlink, 'route'>, destination: string, from: From): boolean {
+  const { ifindex } = from;
+  const address = sourceFor(destination, from);
   try {
     return netlink.route(destination, undefined, address)?.ifindex === ifindex;
   } catch {

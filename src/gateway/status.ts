@@ -84,7 +84,7 @@ export function statusOf(facts: StatusFacts): StatusResult {
     uptimeSeconds: facts.uptimeSeconds,
     source: settings.source,
     generation: facts.generation,
-    overlay: { ...side(overlay), arp: settings.overlay.arp },
+    overlay: { ...side(overlay), address6: overlay.address6 ?? null, arp: settings.overlay.arp },
     underlay: side(underlay),
     acceleration: facts.acceleration,
     offloads: [...facts.offloads],

@@ -9,8 +9,11 @@ export type Bytes = Uint8Array;
 /** One proxied entry: 12 bytes in `NativeForwardingTable.proxied`. */
 export const PROXIED_RECORD_BYTES = 12; // address[4] host[4] prefixLength[1] reserved[1] peerIndex[2, little-endian]
 
-/** One neighbor: 16 bytes in `publishNeighbors`. */
-export const NEIGHBOR_RECORD_BYTES = 16; // scope[2, LE] state[1: 1 resolved, 2 failed] reserved[1] address[4] mac[6] slot[2, LE]
+/** One IPv6 proxied entry: 36 bytes in `NativeForwardingTable.proxied6`. */
+export const PROXIED6_RECORD_BYTES = 36; // address[16] host[16] prefixLength[1] reserved[1] peerIndex[2, little-endian]
+
+/** One neighbor: 28 bytes in `publishNeighbors`. */
+export const NEIGHBOR_RECORD_BYTES = 28; // scope[2, LE] state[1: 1 resolved, 2 failed] family[1: 4, 6] address[16, IPv4: the first 4] mac[6] slot[2, LE]
 
 export const NEIGHBOR_RESOLVED = 1;
 export const NEIGHBOR_FAILED = 2;
@@ -71,16 +74,24 @@ export interface NativeForwardingTable {
   masqueradeAddresses: Bytes;
   /** Flows at once. The value of the first table holds. */
   masqueradeFlows: number;
+  /** Present: IPv6 is carried between hosts. */
+  overlayAddress6?: Bytes;
+  /** PROXIED6_RECORD_BYTES each. */
+  proxied6: Bytes;
+  /** 16 bytes each. */
+  reserved6: Bytes;
 }
 
 /** Rare events of the workers, delivered in batches on the JS thread; the queue is bounded, excess is counted. */
 export type NativeEvent =
-  /** The fast path needs the MAC for `address`. Repeats at most once a second per worker and address. */
+  /** The fast path needs the MAC for `address` (4 or 16 bytes). Repeats at most once a second per worker and address. */
   | { kind: 'unresolved'; scope: number; address: Buffer }
   /** A frame from an address that is published as failed. */
   | { kind: 'heard'; scope: number; address: Buffer }
   /** An ARP frame, Ethernet header included. scope SCOPE_TUNNEL + peer: it came inside EtherIP. */
   | { kind: 'arp'; scope: number; frame: Buffer }
+  /** The same for IPv6: a neighbor solicitation or advertisement. */
+  | { kind: 'neighbor-discovery'; scope: number; frame: Buffer }
   /** An ICMP error: an outer packet of `sent` bytes to a peer (scope) was too big; `mtu` 0: not said what fits. */
   | { kind: 'path-report'; scope: number; router: Buffer; mtu: number; sent: number }
   /**

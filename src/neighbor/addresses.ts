@@ -1,44 +1,59 @@
 /** Whose an address is: ours, proxied, reserved, on-link. Every question is a few map lookups. */
 import type { ForwardingTable, Scope } from '../dataplane/port.js';
-import { type Prefix, parseIpv4 } from '../net/address.js';
+import { isIpv4, isLinkLocal6, networkOf, type Prefix, parseIpv4, unusableRange } from '../net/address.js';
 import { UNSPECIFIED_ADDRESS } from '../net/arp.js';
+import { linkLocalOf, UNSPECIFIED_ADDRESS6 } from '../net/ndp.js';
 
 /** What neighbor discovery must know of the plan. Give a new one to `update()` before `publishTable()`. */
 export interface NeighborView {
   readonly table: Pick<
     ForwardingTable,
-    'overlayMac' | 'overlayAddress' | 'underlayMac' | 'peers' | 'proxied' | 'reserved'
+    'overlayMac' | 'overlayAddress' | 'overlayAddress6' | 'underlayMac' | 'peers' | 'proxied' | 'reserved'
   >;
   /** Source address on the underlay's own link; default: the first peer's local address. */
   readonly underlayAddress?: string;
   /** Subnets of the overlay interface. */
   readonly onLink: readonly Prefix[];
-  /** Every IPv4 address of this machine; may name proxied addresses that the operating system has configured. */
+  /** Every address of this machine; may name proxied addresses that the operating system has configured. */
   readonly ownAddresses: readonly string[];
   /** Addresses beside the overlay's that far hosts are masqueraded behind: answered for like proxied ones. */
   readonly pool?: readonly string[];
   readonly arp: 'respond' | 'silent';
 }
 
-/** IPv4 prefixes: one map lookup for each length in use. */
+/** Prefixes of both families: one map lookup for each length in use. */
 export class PrefixSet {
-  readonly #byLength = new Map<number, Set<number>>();
+  readonly #v4 = new Map<number, Set<number>>();
+  readonly #v6 = new Map<number, Set<string>>();
 
   constructor(prefixes: Iterable<Prefix>) {
     for (const { address, prefixLength } of prefixes) {
-      const networks = this.#byLength.get(prefixLength) ?? new Set();
-      networks.add(network(parseIpv4(address), prefixLength));
-      this.#byLength.set(prefixLength, networks);
+      if (isIpv4(address)) insert(this.#v4, prefixLength, network(parseIpv4(address), prefixLength));
+      else insert(this.#v6, prefixLength, networkOf({ address, prefixLength }).address);
     }
   }
 
   has(address: string): boolean {
+    if (!isIpv4(address)) return this.#has6(address);
     const value = parseIpv4(address);
-    for (const [length, networks] of this.#byLength) {
+    for (const [length, networks] of this.#v4) {
       if (networks.has(network(value, length))) return true;
     }
     return false;
   }
+
+  #has6(address: string): boolean {
+    for (const [prefixLength, networks] of this.#v6) {
+      if (networks.has(networkOf({ address, prefixLength }).address)) return true;
+    }
+    return false;
+  }
+}
+
+function insert<T>(sets: Map<number, Set<T>>, length: number, value: T): void {
+  const values = sets.get(length) ?? new Set();
+  values.add(value);
+  sets.set(length, values);
 }
 
 export class AddressBook {
@@ -56,6 +71,7 @@ export class AddressBook {
     this.#reserved = new Set(view.table.reserved);
     this.#own = new Set([
       view.table.overlayAddress,
+      ...(view.table.overlayAddress6 === undefined ? [] : [view.table.overlayAddress6]),
       ...view.table.peers.map((peer) => peer.localAddress),
       // A proxied address stays proxied when the operating system has configured it, too.
       ...view.ownAddresses.filter((address) => !this.#proxied.has(address)),
@@ -83,26 +99,40 @@ export class AddressBook {
    * that this gateway has in its VPC.
    */
   isOwn(scope: Scope, address: string): boolean {
-    if (typeof scope === 'object') return this.view.table.peers[scope.peer]?.localAddress === address;
+    if (typeof scope === 'object') {
+      const { peers, underlayMac } = this.view.table;
+      return peers[scope.peer]?.localAddress === address || linkLocalOf(underlayMac) === address;
+    }
     return this.#own.has(address);
   }
 
   /** Whether a host of the scope can have this address, so that we may ask for it and believe in it. */
   isNeighborAddress(scope: Scope, address: string): boolean {
-    const first = parseIpv4(address) >>> 24;
-    if (first === 0 || first === 127 || first >= 224) return false;
+    if (isIpv4(address)) {
+      const first = parseIpv4(address) >>> 24;
+      if (first === 0 || first === 127 || first >= 224) return false;
+    } else if (!isLinkLocal6(address)) {
+      // Routers are mostly known by their link-local addresses.
+      if (unusableRange({ address, prefixLength: 128 }) !== undefined) return false;
+    }
     return !this.isOwn(scope, address) && !(scope === 'overlay' && this.#proxied.has(address));
   }
 
-  /** What our ARP packets say of ourselves (RFC 5227 1.1: never an address that we do not own). */
-  sender(scope: Scope): { readonly mac: string; readonly address: string } {
+  /** What we say of ourselves when we ask for `target` (RFC 5227 1.1: never an address that we do not own). */
+  sender(scope: Scope, target: string): { readonly mac: string; readonly address: string } {
     const { table, underlayAddress } = this.view;
-    if (scope === 'overlay') return { mac: table.overlayMac, address: table.overlayAddress };
+    const mac = scope === 'overlay' ? table.overlayMac : table.underlayMac;
+    if (!isIpv4(target)) {
+      // Inside a tunnel both VPCs may use one another's addresses; a link-local one is surely this machine's.
+      const address = scope === 'overlay' ? table.overlayAddress6 : linkLocalOf(mac);
+      return { mac, address: address ?? UNSPECIFIED_ADDRESS6 };
+    }
+    if (scope === 'overlay') return { mac, address: table.overlayAddress };
     const address =
       scope === 'underlay'
         ? (underlayAddress ?? table.peers[0]?.localAddress)
         : table.peers[scope.peer]?.localAddress;
-    return { mac: table.underlayMac, address: address ?? UNSPECIFIED_ADDRESS };
+    return { mac, address: address ?? UNSPECIFIED_ADDRESS };
   }
 }
 

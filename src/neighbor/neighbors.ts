@@ -1,20 +1,14 @@
 /**
- * Neighbor discovery for IPv4 over Ethernet: ARP (RFC 826, 1122, 5227). One object per gateway; it lives on
- * the JS thread, takes the data plane's rare events and publishes adjacencies.
+ * Neighbor discovery over Ethernet: ARP for IPv4 (RFC 826, 1122, 5227), solicitations and advertisements for IPv6
+ * (RFC 4861), with the same states and timers. One object per gateway; it lives on the JS thread, takes the data
+ * plane's rare events and publishes adjacencies.
  */
 import type { NeighborRow } from '../control/protocol.js';
 import type { DataPlane, DataPlaneEvent, Scope } from '../dataplane/port.js';
-import {
-  type ArpFrame,
-  BROADCAST_MAC,
-  buildArp,
-  parseArp,
-  UNSPECIFIED_ADDRESS,
-  ZERO_MAC,
-} from '../net/arp.js';
 import { isUnicastMac } from '../net/mac.js';
 import { AddressBook, type NeighborView } from './addresses.js';
 import { type Clock, systemClock } from './clock.js';
+import { buildRequest, type Discovery, parseDiscovery } from './discovery.js';
 import { OncePer } from './limits.js';
 import { DEFAULT_LIMITS, type Destination, type NeighborLimits, Resolver } from './resolver.js';
 import { Responder } from './responder.js';
@@ -62,7 +56,7 @@ export interface NeighborCounters {
   repliesSent: number;
   /** Frames that the data plane did not take. */
   notSent: number;
-  /** ARP frames that were no valid request or reply for IPv4 over Ethernet. */
+  /** Frames that were no valid request or reply of ARP or neighbor discovery. */
   malformed: number;
   /** Neighbors added because they asked for us. */
   learned: number;
@@ -87,7 +81,7 @@ export interface NeighborCounters {
 }
 
 export interface Neighbors {
-  /** Takes 'unresolved', 'heard' and 'arp'; ignores other kinds. */
+  /** Takes 'unresolved', 'heard', 'arp' and 'neighbor-discovery'; ignores other kinds. */
   handle(event: DataPlaneEvent): void;
   /**
    * Replaces the view; call it before the matching publishTable(), so that no adjacency survives a peer that
@@ -113,13 +107,13 @@ export interface Neighbors {
 }
 
 export function createNeighbors(options: NeighborsOptions): Neighbors {
-  return new ArpNeighbors(options);
+  return new NeighborDiscovery(options);
 }
 
 /** Milliseconds between two notices of one kind about one address. */
 const NOTICE_INTERVAL = 60_000;
 
-class ArpNeighbors implements Neighbors {
+class NeighborDiscovery implements Neighbors {
   readonly #options: NeighborsOptions;
   readonly #clock: Clock;
   readonly #resolver: Resolver;
@@ -183,7 +177,8 @@ class ArpNeighbors implements Neighbors {
         this.#resolver.heard(event.scope, event.address);
         return;
       case 'arp':
-        this.#arp(event.scope, event.frame);
+      case 'neighbor-discovery':
+        this.#discovery(event.scope, parseDiscovery(event.kind, event.frame));
         return;
       case 'path-report':
       case 'keepalive':
@@ -206,7 +201,11 @@ class ArpNeighbors implements Neighbors {
       ({ scope, address }) =>
         this.#book.isNeighborAddress(scope, address) && !(typeof scope === 'object' && moved.has(scope.peer)),
     );
-    if (old.overlayMac !== table.overlayMac || old.overlayAddress !== table.overlayAddress) {
+    if (
+      old.overlayMac !== table.overlayMac ||
+      old.overlayAddress !== table.overlayAddress ||
+      old.overlayAddress6 !== table.overlayAddress6
+    ) {
       this.#resolver.linkChanged('overlay');
     }
     if (old.underlayMac !== table.underlayMac) this.#resolver.linkChanged('underlay');
@@ -280,40 +279,46 @@ class ArpNeighbors implements Neighbors {
     return typeof scope !== 'object' || this.#book.view.table.peers[scope.peer]?.resolve === 'tunnel';
   }
 
-  #arp(scope: Scope, frame: Uint8Array): void {
-    const arp = parseArp(frame);
-    if (!arp) {
+  #discovery(scope: Scope, heard: Discovery | undefined): void {
+    if (!heard) {
       this.#counters.malformed += 1;
       return;
     }
     if (typeof scope === 'object' && !this.#book.view.table.peers[scope.peer]) return;
-    if (this.#book.isOwnMac(arp.senderMac)) return;
-    if (!isUnicastMac(arp.senderMac)) {
+    if (this.#book.isOwnMac(heard.from)) return;
+    if (heard.senderMac !== undefined && this.#book.isOwnMac(heard.senderMac)) return;
+    if (!isUnicastMac(heard.from) || !isUnicastMac(heard.senderMac ?? heard.from)) {
       this.#counters.senderRefused += 1;
       return;
     }
-    if (arp.senderAddress !== UNSPECIFIED_ADDRESS && !this.#believe(scope, arp)) return;
-    if (arp.operation !== 'request') return;
-    if (typeof scope === 'object') this.#responder.answerTunnel(scope.peer, arp);
-    else if (scope === 'overlay') this.#responder.answerOverlay(arp);
+    if (heard.senderAddress !== undefined && !this.#believe(scope, heard, heard.senderAddress)) return;
+    if (heard.operation !== 'request') return;
+    if (typeof scope === 'object') this.#responder.answerTunnel(scope.peer, heard);
+    else if (scope === 'overlay') this.#responder.answerOverlay(heard);
   }
 
-  /** Learns from the sender's fields (RFC 826); false: the sender is in conflict with us or impossible. */
-  #believe(scope: Scope, arp: ArpFrame): boolean {
+  /** Learns from what the sender says of itself; false: the sender is in conflict with us or impossible. */
+  #believe(scope: Scope, heard: Discovery, address: string): boolean {
     const book = this.#book;
-    const { senderAddress: address, senderMac: mac } = arp;
     if (!book.isNeighborAddress(scope, address)) {
       const proxied = scope === 'overlay' && book.isProxied(address);
-      if (proxied || book.isOwn(scope, address)) this.#conflict({ scope, address, mac });
+      if (proxied || book.isOwn(scope, address))
+        this.#conflict({ scope, address, mac: heard.senderMac ?? heard.from });
       else this.#counters.senderRefused += 1;
       return false;
     }
+    const known = this.#resolver.cache.find(scope, address)?.mac;
+    // RFC 4861 7.2.5: without its MAC an answer proves that the known one still works, and without the
+    // override flag it may not put another in its place.
+    const mac = heard.senderMac ?? known;
+    if (mac === undefined || (!heard.override && known !== undefined && mac !== known)) return true;
+    if (heard.senderMac === undefined && !heard.solicited) return true;
     const asksForUs =
       scope === 'overlay' &&
-      arp.operation === 'request' &&
+      heard.operation === 'request' &&
       book.isOnLink(address) &&
-      (book.isProxied(arp.targetAddress) || book.isOwn(scope, arp.targetAddress));
-    this.#resolver.learn(scope, address, mac, arp.operation === 'reply', asksForUs);
+      (book.isProxied(heard.targetAddress) || book.isOwn(scope, heard.targetAddress));
+    this.#resolver.learn(scope, address, mac, heard.solicited, asksForUs);
     return true;
   }
 
@@ -325,20 +330,8 @@ class ArpNeighbors implements Neighbors {
   }
 
   #request(scope: Scope, address: string, mac: string | undefined): void {
-    const sender = this.#book.sender(scope);
     this.#counters.requestsSent += 1;
-    this.#send(
-      scope,
-      buildArp({
-        destination: mac ?? BROADCAST_MAC,
-        source: sender.mac,
-        operation: 'request',
-        senderMac: sender.mac,
-        senderAddress: sender.address,
-        targetMac: ZERO_MAC,
-        targetAddress: address,
-      }),
-    );
+    this.#send(scope, buildRequest(this.#book.sender(scope, address), address, mac));
   }
 
   #send(scope: Scope, frame: Uint8Array): void {

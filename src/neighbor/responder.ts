@@ -1,5 +1,5 @@
 /**
- * Who answers ARP requests. On the overlay: this gateway, for proxied addresses, so that hosts send it what
+ * Who answers ARP requests and neighbor solicitations. On the overlay: this gateway, for proxied addresses, so that hosts send it what
  * is meant for far hosts (the kernel answers for the gateway's own). Through a tunnel: for hosts of this
  * VPC, with the MAC of their next hop (on-link: their own), because some peers (the original tool) fill in
  * the inner destination MAC.
@@ -10,10 +10,10 @@
  * other reach nobody.
  */
 import type { Scope } from '../dataplane/port.js';
-import { unusableRange } from '../net/address.js';
-import { type ArpFrame, BROADCAST_MAC, buildArp, UNSPECIFIED_ADDRESS, ZERO_MAC } from '../net/arp.js';
+import { addressBits, unusableRange } from '../net/address.js';
 import type { AddressBook } from './addresses.js';
 import type { Clock } from './clock.js';
+import { buildAnnouncement, buildReply, type Discovery } from './discovery.js';
 import { OncePer } from './limits.js';
 
 export interface ResponderOptions {
@@ -28,7 +28,7 @@ export interface ResponderOptions {
 
 interface PendingAnswer {
   readonly peer: number;
-  readonly request: ArpFrame;
+  readonly request: Discovery;
   readonly expires: number;
 }
 
@@ -55,13 +55,13 @@ export class Responder {
   }
 
   /** A request on the overlay whose sender is neither us nor in conflict with us. */
-  answerOverlay(request: ArpFrame): void {
+  answerOverlay(request: Discovery): void {
     const book = this.#options.book();
     const { targetAddress } = request;
     if (book.view.arp === 'silent') return;
     if (!book.isProxied(targetAddress) || book.isOwn('overlay', targetAddress)) return;
     if (book.isReserved(targetAddress)) return;
-    const { mac } = book.sender('overlay');
+    const { mac } = book.sender('overlay', targetAddress);
     this.#reply('overlay', request, mac, mac);
   }
 
@@ -70,31 +70,20 @@ export class Responder {
     const book = this.#options.book();
     if (book.view.arp === 'silent' || !book.isProxied(address) || book.isReserved(address)) return;
     if (!this.#defended.allow(address, this.#options.clock.now())) return;
-    const { mac } = book.sender('overlay');
+    const { mac } = book.sender('overlay', address);
     this.counters.defences += 1;
-    this.#options.send(
-      'overlay',
-      buildArp({
-        destination: BROADCAST_MAC,
-        source: mac,
-        operation: 'request',
-        senderMac: mac,
-        senderAddress: address,
-        targetMac: ZERO_MAC,
-        targetAddress: address,
-      }),
-    );
+    this.#options.send('overlay', buildAnnouncement(address, mac));
   }
 
   /** A request of a far gateway for a host of this VPC: answered at once, or as soon as it is resolved. */
-  answerTunnel(peer: number, request: ArpFrame): void {
+  answerTunnel(peer: number, request: Discovery): void {
     const book = this.#options.book();
     const { targetAddress } = request;
     const isLocalHost =
-      request.senderAddress !== UNSPECIFIED_ADDRESS &&
+      request.senderAddress !== undefined &&
       request.senderAddress !== targetAddress &&
       book.isNeighborAddress('overlay', targetAddress) &&
-      unusableRange({ address: targetAddress, prefixLength: 32 }) === undefined &&
+      unusableRange({ address: targetAddress, prefixLength: addressBits(targetAddress) }) === undefined &&
       !book.isReserved(targetAddress);
     if (!isLocalHost) {
       this.counters.tunnelRefused += 1;
@@ -106,7 +95,7 @@ export class Responder {
       return;
     }
     this.#expire();
-    const key = `${peer} ${request.senderMac} ${request.senderAddress} ${targetAddress}`;
+    const key = `${peer} ${request.from} ${request.senderAddress} ${targetAddress}`;
     if (this.#pending.has(key)) return;
     if (this.#pending.size >= PENDING_AT_MOST || !this.#options.resolve(targetAddress)) {
       this.counters.tunnelRefused += 1;
@@ -139,23 +128,12 @@ export class Responder {
 
   #answerFor({ peer, request }: PendingAnswer, mac: string): void {
     const scope = { peer };
-    this.#reply(scope, request, this.#options.book().sender(scope).mac, mac);
+    this.#reply(scope, request, this.#options.book().sender(scope, request.targetAddress).mac, mac);
   }
 
-  #reply(scope: Scope, request: ArpFrame, source: string, mac: string): void {
+  #reply(scope: Scope, request: Discovery, source: string, mac: string): void {
     this.counters.repliesSent += 1;
-    this.#options.send(
-      scope,
-      buildArp({
-        destination: request.senderMac,
-        source,
-        operation: 'reply',
-        senderMac: mac,
-        senderAddress: request.targetAddress,
-        targetMac: request.senderMac,
-        targetAddress: request.senderAddress,
-      }),
-    );
+    this.#options.send(scope, buildReply(request, source, mac));
   }
 
   #expire(): void {

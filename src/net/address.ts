@@ -84,8 +84,7 @@ export function parsePrefix(text: string): Prefix | undefined {
 
 /** "10.0.0.0/24"; an address alone when the prefix holds only that. */
 export function formatPrefix(prefix: Prefix): string {
-  const single = prefix.prefixLength === addressBits(prefix.address);
-  return single ? prefix.address : `${prefix.address}/${prefix.prefixLength}`;
+  return isSingle(prefix) ? prefix.address : `${prefix.address}/${prefix.prefixLength}`;
 }
 
 /** The same prefix with all host bits clear. */
@@ -105,6 +104,34 @@ export function firstAddress(prefix: Prefix): number {
 /** IPv4: the last address of the prefix, as an unsigned number. */
 export function lastAddress(prefix: Prefix): number {
   return (parseIpv4(prefix.address) | ~netmask(prefix.prefixLength)) >>> 0;
+}
+
+/** First and last address of the prefix as unsigned numbers of the family's width. */
+export function rangeOf(prefix: Prefix): { readonly first: bigint; readonly last: bigint } {
+  const hostBits = BigInt(addressBits(prefix.address) - prefix.prefixLength);
+  const first = (addressToValue(prefix.address) >> hostBits) << hostBits;
+  return { first, last: first + (1n << hostBits) - 1n };
+}
+
+/** The address with this value; the inverse of what rangeOf tells. */
+export function valueToAddress(value: bigint, family: Family): string {
+  const digits = value.toString(16).padStart(family === 4 ? 8 : 32, '0');
+  return bytesToAddress(Buffer.from(digits, 'hex'));
+}
+
+/** Whether the prefix holds one address alone. */
+export function isSingle(prefix: Prefix): boolean {
+  return prefix.prefixLength === addressBits(prefix.address);
+}
+
+/** Bits of an address of this one's family: 32 or 128. */
+export function addressBits(address: string): 32 | 128 {
+  return address.includes(':') ? 128 : 32;
+}
+
+/** IPv6 fe80::/10; false for IPv4. */
+export function isLinkLocal6(address: string): boolean {
+  return address.includes(':') && contains(LINK_LOCAL6, address);
 }
 
 /** Whether the address is in the prefix (host bits of `prefix.address` do not count); false across families. */
@@ -141,6 +168,8 @@ export function unusableRange(prefix: Prefix): string | undefined {
   return UNUSABLE.find(([range]) => rangesOverlap(range, prefix))?.[1];
 }
 
+const LINK_LOCAL6: Prefix = { address: 'fe80::', prefixLength: 10 };
+
 const UNUSABLE: readonly (readonly [Prefix, string])[] = [
   [{ address: '255.255.255.255', prefixLength: 32 }, 'the broadcast address'],
   [{ address: '0.0.0.0', prefixLength: 8 }, 'in 0.0.0.0/8, which no host can have'],
@@ -149,12 +178,15 @@ const UNUSABLE: readonly (readonly [Prefix, string])[] = [
   [{ address: '224.0.0.0', prefixLength: 4 }, 'a multicast address'],
   [{ address: '::', prefixLength: 128 }, 'the unspecified address'],
   [{ address: '::1', prefixLength: 128 }, 'the loopback address'],
-  [{ address: 'fe80::', prefixLength: 10 }, 'a link-local address'],
+  [{ address: '::', prefixLength: 96 }, 'in ::/96, which no host can have'],
+  [{ address: '::ffff:0.0.0.0', prefixLength: 96 }, 'an IPv4-mapped address'],
+  [LINK_LOCAL6, 'a link-local address'],
+  [{ address: 'fd00:ec2::', prefixLength: 32 }, 'an address of the VPC itself (instance metadata)'],
   [{ address: 'ff00::', prefixLength: 8 }, 'a multicast address'],
 ];
 
-function addressBits(address: string): number {
-  return isIpv4(address) ? 32 : 128;
+function addressToValue(address: string): bigint {
+  return BigInt(`0x${Buffer.from(addressToBytes(address)).toString('hex')}`);
 }
 
 /** A shift by 32 is a shift by 0 in JavaScript, hence the case for /0. */

@@ -32,7 +32,7 @@ export interface Address {
   readonly family: Family;
   readonly address: string;
   readonly prefixLength: number;
-  /** IPv4: not the address that the kernel itself would choose in its subnet. */
+  /** IPv4: not the address that the kernel itself would choose in its subnet. IPv6: a temporary one (RFC 8981). */
   readonly secondary: boolean;
 }
 

@@ -96,8 +96,8 @@ function origin(status: StatusResult): string {
 }
 
 function machineRows({ overlay, underlay, guard, acceleration, offloads = [] }: StatusResult): string[][] {
-  const side = (end: StatusResult['underlay']) =>
-    `${end.interface}  ${end.address}  ${end.mac}  mtu ${end.mtu}  ${end.up ? 'up' : 'DOWN'}`;
+  const side = (end: StatusResult['underlay'] & { address6?: string | null }) =>
+    `${end.interface}  ${end.address}${end.address6 ? `  ${end.address6}` : ''}  ${end.mac}  mtu ${end.mtu}  ${end.up ? 'up' : 'DOWN'}`;
   const rung = ({ rung, why }: { rung: string; why: string }) => (why === '' ? rung : `${rung}: ${why}`);
   const rows = [
     ['overlay', `${side(overlay)}  arp ${overlay.arp}`],

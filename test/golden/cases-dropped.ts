@@ -124,7 +124,7 @@ export const DROPPED_CASES: GoldenCase[] = [
     decap('on the underlay', ethernet({ to: MAC.underlay, from: MAC.nextHop, type: 0x86dd }, counting(60))),
     decap('inside the tunnel', innerType(0x88cc)),
   ]),
-  dropped('ipv6', 'IPv6 is not carried by this version.', [
+  dropped('ipv6', 'IPv6 is not carried where no IPv6 address is proxied.', [
     encap('overlay', etherType(0x86dd)),
     decap('inside the tunnel', innerType(0x86dd)),
   ]),

@@ -17,6 +17,7 @@ import { DROPPED_CASES } from './cases-dropped.js';
 import { FORWARDED_CASES } from './cases-forwarded.js';
 import { FRAGMENT_CASES } from './cases-fragments.js';
 import { ICMP_CASES } from './cases-icmp.js';
+import { IPV6_CASES } from './cases-ipv6.js';
 import { KEEPALIVE_CASES } from './cases-keepalive.js';
 import { MARKS_CASES } from './cases-marks.js';
 import { MTU_CASES } from './cases-mtu.js';
@@ -35,6 +36,7 @@ const CASES = [
   ...FORWARDED_CASES,
   ...ICMP_CASES,
   ...MARKS_CASES,
+  ...IPV6_CASES,
   ...MTU_CASES,
   ...FRAGMENT_CASES,
   ...KEEPALIVE_CASES,
@@ -128,7 +130,8 @@ t.test(
   'an independent decoder finds no fault in anything that is sent',
   { skip: whyNoTshark() },
   async (t) => {
-    const sent = NAMES.flatMap((name) =>
+    // It knows no RFC 6936.
+    const sent = NAMES.filter((name) => name !== 'ipv6-udp-checksum-zero-stays').flatMap((name) =>
       readCase(name).steps.flatMap(({ what, out, replies = [] }) =>
         [...out, ...replies].map((frame) => ({ from: `${name}: ${what}`, frame })),
       ),
@@ -143,7 +146,7 @@ t.test(
     );
     // It can tell: everything was decoded, what goes into the tunnel as EtherIP, and what is wrong by intent.
     t.equal(found.length, 2);
-    t.equal((await decode(capture, 'ip')).length, sent.length);
+    t.equal((await decode(capture, 'ip || ipv6')).length, sent.length);
     const tunnelled = sent.filter(({ frame }) => frame.startsWith('020000000102')).length;
     const etherIp = await decode(capture, 'etherip && ip.proto == 97 && ip.flags.df == 1 && ip.ttl == 64');
     t.equal(etherIp.length, tunnelled);

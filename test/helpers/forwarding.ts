@@ -7,7 +7,7 @@ import type {
   NativeVerdict,
 } from '../../src/native/addon.js';
 import { loadAddon } from '../../src/native/binding.js';
-import { ipv4ToBytes } from '../../src/net/address.js';
+import { addressToBytes, bytesToAddress, familyOf, ipv4ToBytes } from '../../src/net/address.js';
 import { macToBytes } from '../../src/net/mac.js';
 import { type Bytes, be16, bytes } from './frames.js';
 
@@ -29,6 +29,8 @@ export interface ProxiedText {
 export interface TableText {
   overlayMac: string;
   overlayAddress: string;
+  /** Present: IPv6 is carried. Then `proxied` and `reserved` may hold both kinds. */
+  overlayAddress6?: string;
   overlayMtu: number;
   underlayMac: string;
   peers: PeerText[];
@@ -65,12 +67,8 @@ export function toTable(table: TableText): NativeForwardingTable {
       localAddress: ipv4ToBytes(peer.localAddress),
       address: ipv4ToBytes(peer.address),
     })),
-    proxied: bytes(
-      ...table.proxied.map((entry) =>
-        bytes(ipv4ToBytes(entry.address), ipv4ToBytes(entry.host), [entry.prefixLength, 0], le16(entry.peer)),
-      ),
-    ),
-    reserved: bytes(...table.reserved.map((address) => ipv4ToBytes(address))),
+    proxied: toProxied(table, 4),
+    reserved: toReserved(table, 4),
     masqueradeFirstPort: table.masqueradePorts[0],
     masqueradeLastPort: table.masqueradePorts[1],
     dscp: table.dscp,
@@ -80,7 +78,28 @@ export function toTable(table: TableText): NativeForwardingTable {
       ...(table.masqueradeAddresses ?? [table.overlayAddress]).map((address) => ipv4ToBytes(address)),
     ),
     masqueradeFlows: table.masqueradeFlows ?? 1024,
+    ...(table.overlayAddress6 !== undefined && { overlayAddress6: addressToBytes(table.overlayAddress6) }),
+    proxied6: toProxied(table, 6),
+    reserved6: toReserved(table, 6),
   };
+}
+
+function toProxied({ proxied }: TableText, family: 4 | 6): Uint8Array {
+  return bytes(
+    ...proxied
+      .filter(({ address }) => familyOf(address) === family)
+      .map(({ address, host, prefixLength, peer }) =>
+        bytes(addressToBytes(address), addressToBytes(host), [prefixLength, 0], le16(peer)),
+      ),
+  );
+}
+
+function toReserved({ reserved }: TableText, family: 4 | 6): Uint8Array {
+  return bytes(...reserved.filter((address) => familyOf(address) === family).map(addressToBytes));
+}
+
+function padded(address: Uint8Array, length: number): Uint8Array {
+  return bytes(address, new Uint8Array(length - address.length));
 }
 
 export function toNeighbors(neighbors: readonly NeighborText[]): Uint8Array {
@@ -88,8 +107,8 @@ export function toNeighbors(neighbors: readonly NeighborText[]): Uint8Array {
     ...neighbors.map(({ scope, address, mac }, slot) =>
       bytes(
         le16(scope),
-        [mac === undefined ? 2 : 1, 0],
-        ipv4ToBytes(address),
+        [mac === undefined ? 2 : 1, familyOf(address) ?? 0],
+        padded(addressToBytes(address), 16),
         mac === undefined ? new Uint8Array(6) : macToBytes(mac),
         le16(slot),
       ),
@@ -103,9 +122,10 @@ export function eventText(event: NativeEvent): string {
     case 'unresolved':
     case 'heard':
     case 'unlisted':
-      return `${event.kind} ${event.scope} ${event.address.join('.')}`;
+      return `${event.kind} ${event.scope} ${bytesToAddress(event.address)}`;
     case 'arp':
-      return `arp ${event.scope} ${event.frame.toString('hex')}`;
+    case 'neighbor-discovery':
+      return `${event.kind} ${event.scope} ${event.frame.toString('hex')}`;
     case 'path-report':
       return `${event.kind} ${event.scope} ${event.router.join('.')} ${event.mtu} ${event.sent}`;
     case 'keepalive':

@@ -2,7 +2,7 @@
  * Frames for tests, built from their fields. Checksums are computed here the plain way, word by word, so that
  * what the C++ pipelines make of a frame is compared with something that shares no code with them.
  */
-import { ipv4ToBytes } from '../../src/net/address.js';
+import { addressToBytes, ipv4ToBytes } from '../../src/net/address.js';
 import { macToBytes } from '../../src/net/mac.js';
 
 export type Bytes = Uint8Array;
@@ -11,6 +11,7 @@ export const TCP = 6;
 export const UDP = 17;
 export const ICMP = 1;
 export const ETHERIP = 97;
+export const ICMP6 = 58;
 
 export const FIN = 0x01;
 export const SYN = 0x02;
@@ -149,6 +150,52 @@ export function fragments(
   return made;
 }
 
+export interface Ipv6Fields {
+  from: string;
+  to: string;
+  trafficClass?: number;
+  flowLabel?: number;
+  hopLimit?: number;
+  /** Extension headers in order; the upper layer follows. */
+  extensions?: readonly Extension[];
+  /** Instead of the right one. */
+  payloadLength?: number;
+  version?: number;
+}
+
+/** An extension header but for its first byte, the next header. */
+export interface Extension {
+  readonly type: number;
+  readonly rest: readonly number[];
+}
+
+export const HOP_BY_HOP: Extension = { type: 0, rest: [0, 1, 4, 0, 0, 0, 0] };
+export const DESTINATION_OPTIONS: Extension = { type: 60, rest: [0, 1, 4, 0, 0, 0, 0] };
+
+/** A fragment header; offset in bytes, a multiple of 8. */
+export function fragment6({ offset = 0, more = false, id = 0x12345678 } = {}): Extension {
+  return { type: 44, rest: [0, ...be16(offset | Number(more)), ...be32(id)] };
+}
+
+export function ipv6(fields: Ipv6Fields, carried: Transport): Uint8Array<ArrayBuffer> {
+  const { trafficClass = 0, flowLabel = 0, hopLimit = 64, extensions = [], version = 6 } = fields;
+  const from = addressToBytes(fields.from);
+  const to = addressToBytes(fields.to);
+  const types = [...extensions.map(({ type }) => type), carried.protocol];
+  const payload = bytes(
+    ...extensions.map(({ rest }, index) => [types[index + 1] ?? 59, ...rest]),
+    carried.bytes(from, to),
+  );
+  return bytes(
+    be32(((version << 28) | (trafficClass << 20) | flowLabel) >>> 0),
+    be16(fields.payloadLength ?? payload.length),
+    [types[0] ?? 59, hopLimit],
+    from,
+    to,
+    payload,
+  );
+}
+
 /** Anything: other protocols, later fragments, what is malformed. */
 export function raw(protocol: number, payload: Bytes | readonly number[]): Transport {
   return { protocol, bytes: () => bytes(payload) };
@@ -274,6 +321,32 @@ export function unreachable(
   return icmp({ type: 3, code, rest: [0, 0, ...be16(mtu ?? 0)], payload: quoted, checksum });
 }
 
+/** As icmp(), for IPv6: its checksum covers the addresses, too. */
+export function icmp6(fields: IcmpFields): Transport {
+  const { type, code = 0, rest = [0, 0, 0, 0], payload = new Uint8Array(), checksum = 'right' } = fields;
+  return {
+    protocol: ICMP6,
+    bytes: (from, to) => {
+      const message = bytes([type, code, 0, 0], rest, payload);
+      return sealed(message, 2, checksum, pseudoHeader(from, to, ICMP6, message.length), 0);
+    },
+  };
+}
+
+export function echo6(fields: {
+  id: number;
+  sequence?: number;
+  reply?: boolean;
+  payload?: Bytes;
+}): Transport {
+  const { id, sequence = 1, reply = false, payload = counting(32) } = fields;
+  return icmp6({ type: reply ? 129 : 128, rest: [...be16(id), ...be16(sequence)], payload });
+}
+
+export function packetTooBig(quoted: Bytes, mtu: number, checksum: ChecksumChoice = 'right'): Transport {
+  return icmp6({ type: 2, rest: be32(mtu), payload: quoted, checksum });
+}
+
 export interface ArpFields {
   operation: 1 | 2;
   senderMac: string;
@@ -310,11 +383,11 @@ export function padded(frame: Bytes, length = 60): Uint8Array<ArrayBuffer> {
 export interface VirtioFields {
   /** The L4 checksum is partial: where its summing starts and where its field lies, from the frame's start. */
   partial?: { start: number; offset: number };
-  gso?: 'tcp' | 'udp' | number;
+  gso?: 'tcp' | 'tcp6' | 'udp' | number;
   gsoSize?: number;
 }
 
-const GSO = { tcp: 1, udp: 5 };
+const GSO = { tcp: 1, tcp6: 4, udp: 5 };
 
 export function virtioHeader({ partial, gso = 0, gsoSize = 0 }: VirtioFields): Uint8Array<ArrayBuffer> {
   const header = new Uint8Array(10);

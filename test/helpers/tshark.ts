@@ -23,7 +23,7 @@ const FAULTS = [
 
 const FIELDS = [
   ...['frame.number', 'frame.protocols', 'ip.src', 'ip.dst', '_ws.expert.message'],
-  ...['ip.checksum.status', 'icmp.checksum.status'],
+  ...['ip.checksum.status', 'icmp.checksum.status', 'icmpv6.checksum.status'],
 ];
 /** Of a checksum, as fields print it. */
 const GOOD = '1';
@@ -49,11 +49,15 @@ export async function faultsIn(capture: string): Promise<string[]> {
 }
 
 /**
- * An ICMP error of Linux quotes 548 bytes of a longer TCP segment, and tshark makes the quoted checksum over
+ * An ICMP error of Linux quotes 548 bytes of a longer TCP segment (ICMPv6: up to 1280 in all), and tshark makes the quoted checksum over
  * these. Its other checksums are right.
  */
 function isCutQuote(line: string): boolean {
-  const [, protocols = '', , , , ip = '', icmp = ''] = line.split('\t');
-  const right = `${ip},${icmp}`.split(',').every((status) => status === GOOD);
-  return right && /:icmp:ip:tcp(:data)?$/.test(protocols) && line.includes('Bad checksum');
+  const [, protocols = '', , , , ...statuses] = line.split('\t');
+  const others = statuses
+    .join(',')
+    .split(',')
+    .filter((status) => status !== '');
+  const cut = /:(icmp:ip|icmpv6:ipv6(:ipv6\.\w+)*):tcp(:data)?$/.test(protocols);
+  return cut && others.every((status) => status === GOOD) && line.includes('Bad checksum');
 }

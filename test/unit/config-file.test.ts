@@ -297,10 +297,16 @@ const TABLE: readonly (readonly [what: string, text: string, code: string, messa
     'gateway.yaml:4:25: peers[0].address: 2001:db8::2 is an IPv6 address; IPv6 is not supported by this version. Write an IPv4 address.',
   ],
   [
-    'an IPv6 prefix',
-    `${PROXIED}      - 2001:db8::/64\n`,
-    'settings-unsupported',
-    'gateway.yaml:7:9: peers[0].proxied[0]: 2001:db8::/64 is an IPv6 address; IPv6 is not supported by this version. Write an IPv4 address.',
+    'an IPv6 prefix with bits beyond it',
+    `${PROXIED}      - 2001:db8::1/64\n`,
+    'settings-host-bits',
+    'gateway.yaml:7:9: peers[0].proxied[0]: 2001:db8::1/64 has bits set outside its prefix. Write 2001:db8::/64 for the whole prefix, or 2001:db8::1 for that one address.',
+  ],
+  [
+    'IPv4 for IPv6',
+    `${PROXIED}      - { address: 10.0.0.20, host: "2001:db8::20" }\n`,
+    'settings-families',
+    'gateway.yaml:7:9: peers[0].proxied[0]: one of address and host is IPv4 and the other IPv6, and nothing here translates between them. Give both of one kind.',
   ],
   [
     'what only looks like IPv6',
@@ -309,10 +315,10 @@ const TABLE: readonly (readonly [what: string, text: string, code: string, messa
     'gateway.yaml:4:25: peers[0].address: "1:2:3" is not an IP address. Write one, for example 10.0.0.5.',
   ],
   [
-    'overlay.address6',
-    `overlay: { interface: ens5, address6: "2001:db8::5" }\nunderlay: { interface: ens6, address: 198.18.0.1 }\npeers:\n  - { name: b, address: 198.18.0.2 }\n`,
-    'settings-unsupported',
-    'gateway.yaml:1:39: overlay.address6: IPv6 on the overlay is not supported by this version. Remove the key.',
+    'overlay.address6 that is none',
+    `overlay: { interface: ens5, address6: 10.0.0.5 }\nunderlay: { interface: ens6, address: 198.18.0.1 }\npeers:\n  - { name: b, address: 198.18.0.2 }\n`,
+    'settings-value',
+    'gateway.yaml:1:39: overlay.address6: 10.0.0.5 is an IPv4 address. Write an IPv6 address here, for example 2001:db8::5.',
   ],
   [
     'metrics',

@@ -143,11 +143,6 @@ t.test('bad flags: the exact sentence, alone', async (t) => {
       '-r: an address is missing in the list. Write addresses and prefixes with one comma between them.',
     ],
     [
-      { ...FLAGS, remoteIpAddrs: '2001:db8::/64' },
-      'settings-unsupported',
-      '-r 2001:db8::/64: 2001:db8::/64 is an IPv6 address; IPv6 is not supported by this version. Give an IPv4 address.',
-    ],
-    [
       { ...FLAGS, remoteIpAddrs: '10.0.2.9/24' },
       'settings-host-bits',
       '-r 10.0.2.9/24: 10.0.2.9/24 has bits set outside its prefix. Write 10.0.2.0/24 for the whole prefix, or 10.0.2.9 for that one address.',

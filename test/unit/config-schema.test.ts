@@ -21,7 +21,7 @@ interface Node {
 
 const EXAMPLE = readFileSync(new URL('../../examples/gateway.yaml', import.meta.url), 'utf8');
 /** What this version refuses; the example names it all the same. */
-const UNSUPPORTED = ['overlay.address6', 'metrics.listen'];
+const UNSUPPORTED = ['metrics.listen'];
 
 interface Leaf {
   readonly path: string;
@@ -136,6 +136,7 @@ t.test('"reloadable" is what a reload does', async (t) => {
     name: { name: 'other' },
     'overlay.interface': { overlay: { ...before.overlay, interface: 'eth9' } },
     'overlay.address': { overlay: { ...before.overlay, address: '10.0.0.6' } },
+    'overlay.address6': { overlay: { ...before.overlay, address6: '2001:db8::6' } },
     'overlay.arp': { overlay: { ...before.overlay, arp: 'silent' } },
     'underlay.interface': { underlay: { ...before.underlay, interface: 'eth9' } },
     'underlay.address': { underlay: { ...before.underlay, address: '198.18.0.9' } },
