@@ -228,6 +228,7 @@ export class Lab {
       for (const host of vpc.hosts) {
         const script = new NodeScript(host.name);
         script.ip.push(...addressCommands('eth0', [host.address], vpc.cidr));
+        if (host.address6 !== undefined) script.addIpv6('eth0', host.address6, vpc.cidr6);
         script.ethtool.push(...offloadCommands('eth0', host.nic ?? {}));
         nodes.push(script);
       }
@@ -347,6 +348,15 @@ class NodeScript {
     this.name = name;
   }
 
+  /** Switches IPv6 on for one device, without duplicate address detection and what it makes everybody wait for. */
+  addIpv6(device: string, address: string, cidr: string | undefined): void {
+    const length = cidr?.split('/').at(-1) ?? '64';
+    for (const key of ['disable_ipv6', 'accept_dad', 'router_solicitations', 'accept_ra']) {
+      this.sysctl.push(`net.ipv6.conf.${device}.${key}=0`);
+    }
+    this.ip.push(`addr add ${address}/${length} dev ${device} nodad`);
+  }
+
   get isBridge(): boolean {
     return this.ip.some((command) => command.startsWith(`link add ${BRIDGE} `));
   }
@@ -366,7 +376,11 @@ function gatewayScript(vpc: VpcSpec, gateway: GatewaySpec, underlay: UnderlaySpe
   const script = new NodeScript(gatewayName(vpc, gateway));
   const configured = gateway.configureSecondary ? (gateway.secondary ?? []) : [];
   script.ip.push(...addressCommands('eth1', [gateway.address, ...configured], vpc.cidr));
+  if (gateway.address6 !== undefined) script.addIpv6('eth1', gateway.address6, vpc.cidr6);
   script.ip.push(...addressCommands('eth2', [gateway.underlayAddress], underlay.cidr ?? '198.18.0.0/24'));
+  if (gateway.underlayAddress6 !== undefined) {
+    script.addIpv6('eth2', ...(gateway.underlayAddress6.split('/') as [string, string]));
+  }
   script.ethtool.push(...offloadCommands('eth1', gateway.nic ?? {}));
   if (underlay.honest !== false) script.ethtool.push(honestCommand('eth2'));
   for (const [key, value] of Object.entries(gateway.sysctl ?? {})) script.sysctl.push(`${key}=${value}`);

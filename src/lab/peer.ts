@@ -86,7 +86,7 @@ async function tcpClient(address: string, port: number, bytes: string): Promise<
 }
 
 function udpServer(address: string, port: number): void {
-  const socket = createSocket('udp4');
+  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
   socket.on('message', (message, { address: to, port: back }) => socket.send(message, back, to));
   socket.bind(port, address, () => say('listening'));
 }
@@ -102,7 +102,7 @@ async function udpClient(
   sizes: readonly number[],
   paced: boolean,
 ): Promise<void> {
-  const socket = createSocket('udp4');
+  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
   const waiting = new Set<number>();
   const echoed = new Set<number>();
   const report: UdpReport = { sent: 0, received: 0, lost: [], corrupt: [], duplicated: [] };

@@ -1,4 +1,4 @@
-/** What a lab is made of. Addresses are dotted quads; all names are at most 12 characters, [a-z0-9-]. */
+/** What a lab is made of. Addresses are dotted quads unless called otherwise; all names are at most 12 characters, [a-z0-9-]. */
 
 /** How a NIC behaves. Applies to both ends of the wire, as with a real NIC: to what it sends and receives. */
 export interface NicSpec {
@@ -13,6 +13,8 @@ export interface NicSpec {
 export interface HostSpec {
   name: string;
   address: string;
+  /** IPv6, in a VPC with cidr6. */
+  address6?: string;
   nic?: NicSpec;
 }
 
@@ -21,12 +23,16 @@ export interface GatewaySpec {
   name?: string;
   /** Primary address of the overlay NIC, eth1. */
   address: string;
+  /** IPv6, in a VPC with cidr6. */
+  address6?: string;
   /** Further addresses that the VPC delivers to eth1: the proxied ones. */
   secondary?: readonly string[];
   /** The operating system configures the secondary addresses, as Amazon Linux does. Default false. */
   configureSecondary?: boolean;
   /** Address of the underlay NIC, eth2. */
   underlayAddress: string;
+  /** IPv6 beside it, with the length of its prefix. */
+  underlayAddress6?: string;
   nic?: NicSpec;
   /** Set inside the gateway's namespace, e.g. { 'net.ipv4.ip_forward': '1' }. */
   sysctl?: Readonly<Record<string, string>>;
@@ -35,6 +41,8 @@ export interface GatewaySpec {
 export interface VpcSpec {
   name: string;
   cidr: string;
+  /** IPv6, too, for the nodes that have an address6. Only with kind lan. */
+  cidr6?: string;
   /** mapping: drops what is not registered and answers ARP itself, as a VPC does (default). lan: a plain
    * Ethernet segment with broadcast. */
   kind?: 'mapping' | 'lan';

@@ -30,7 +30,7 @@ export interface PingOptions {
   wait?: number;
 }
 
-/** From where to where. `address` is what the client connects to; default: the server's own. */
+/** From where to where. `address` is what the client connects to, IPv6 too; default: the server's own. */
 export interface Route {
   from: string;
   to: string;
@@ -75,7 +75,7 @@ export async function tcpTransfer(
   lab: Lab,
   route: Route & { bytes: number; timeoutMs?: number },
 ): Promise<TcpReport> {
-  const server = await startServer(lab, 'tcp-server', route.to);
+  const server = await startServer(lab, 'tcp-server', route);
   try {
     const address = route.address ?? lab.address(route.to);
     const client = runPeer(lab, route.from, 'tcp-client', address, `${server.port}`, `${route.bytes}`);
@@ -96,7 +96,7 @@ export interface RunningTransfer {
 }
 
 export async function startTransfer(lab: Lab, route: Route): Promise<RunningTransfer> {
-  const server = await startServer(lab, 'tcp-server', route.to);
+  const server = await startServer(lab, 'tcp-server', route);
   const address = route.address ?? lab.address(route.to);
   const client = runPeer(lab, route.from, 'tcp-client', address, `${server.port}`, '-');
   await client.until(() => events(client).some(({ event }) => event === 'connected'), 'connecting', 15_000);
@@ -119,7 +119,7 @@ export async function startTransfer(lab: Lab, route: Route): Promise<RunningTran
 
 /** One datagram of each size there and back. `sizes` are UDP payload bytes. */
 export async function udpEcho(lab: Lab, route: Route & { sizes: readonly number[] }): Promise<UdpReport> {
-  const server = await startServer(lab, 'udp-server', route.to);
+  const server = await startServer(lab, 'udp-server', route);
   try {
     const address = route.address ?? lab.address(route.to);
     const sizes = formatSizes(route.sizes);
@@ -141,7 +141,7 @@ export async function startUdpEcho(
   lab: Lab,
   route: Route & { sizes: readonly number[] },
 ): Promise<RunningEcho> {
-  const server = await startServer(lab, 'udp-server', route.to);
+  const server = await startServer(lab, 'udp-server', route);
   const address = route.address ?? lab.address(route.to);
   const client = runPeer(
     lab,
@@ -242,9 +242,9 @@ function nextPort(): number {
   return ports;
 }
 
-async function startServer(lab: Lab, mode: string, node: string): Promise<Server> {
+async function startServer(lab: Lab, mode: string, { to, address }: Route): Promise<Server> {
   const port = nextPort();
-  const process = runPeer(lab, node, mode, lab.address(node), `${port}`);
+  const process = runPeer(lab, to, mode, address?.includes(':') ? '::' : lab.address(to), `${port}`);
   await process.until(() => events(process).some(({ event }) => event === 'listening'), 'listening');
   return { process, port };
 }
