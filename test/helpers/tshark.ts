@@ -49,8 +49,8 @@ export async function faultsIn(capture: string): Promise<string[]> {
 }
 
 /**
- * An ICMP error of Linux quotes 548 bytes of a longer TCP segment (ICMPv6: up to 1280 in all), and tshark makes the quoted checksum over
- * these. Its other checksums are right.
+ * An ICMP error of Linux quotes 548 bytes of a longer TCP segment (an ICMPv6 error is up to 1280 long), and tshark
+ * makes the quoted checksum over these. Its other checksums are right.
  */
 function isCutQuote(line: string): boolean {
   const [, protocols = '', , , , ...statuses] = line.split('\t');
