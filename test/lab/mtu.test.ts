@@ -59,8 +59,10 @@ def total(b):
     s = sum(struct.unpack('!%dH' % (len(b) // 2), b))
     while s >> 16: s = (s & 0xffff) + (s >> 16)
     return s ^ 0xffff
-quoted = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 1500, 0, 0x4000, 63, 97, 0,
-                     socket.inet_aton('198.18.0.1'), socket.inet_aton(sys.argv[2])) + b'\\x30\\x00' + bytes(6)
+def outer(checksum):
+    return struct.pack('!BBHHHBBH4s4s', 0x45, 0, 1500, 0, 0x4000, 63, 97, checksum,
+                       socket.inet_aton('198.18.0.1'), socket.inet_aton(sys.argv[2]))
+quoted = outer(total(outer(0))) + b'\\x30\\x00' + bytes(6)
 body = struct.pack('!HH', 0, int(sys.argv[1])) + quoted
 icmp = struct.pack('!BBH', 3, 4, total(b'\\x03\\x04\\0\\0' + body)) + body
 socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).sendto(icmp, ('198.18.0.1', 0))
