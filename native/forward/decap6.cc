@@ -77,9 +77,15 @@ Verdict DeliverFrame6(wire::Cursor& cursor, const Arrival& arrival, Context& con
     return Verdict::Punted();
   }
   if (const auto reason = CheckAddresses(packet, table)) return Verdict::Drop(*reason);
-  if (packet.total_length > contents.overlay_mtu) return Verdict::Drop(DropReason::too_big);
   Translation6 translation;
   if (const auto reason = Translate(packet, peer, table, translation)) return Verdict::Drop(*reason);
+  if (packet.total_length > contents.overlay_mtu) {
+    const OuterHeader& outer = context.snapshot.outer[table.PeerIndex(peer)];
+    context.icmp_errors.SendTooBig(packet, packet.total_length, contents.overlay_mtu,
+                                   {arrival.source_mac, &outer, peer.inner_mtu}, contents,
+                                   context.now_seconds);
+    return Verdict::Drop(DropReason::too_big);
+  }
 
   const Neighbor* neighbor = context.snapshot.neighbors6.Find(NeighborKey(kScopeOverlay, packet.destination));
   if (neighbor == nullptr) {

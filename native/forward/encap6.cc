@@ -71,6 +71,16 @@ std::optional<DropReason> CheckSize(const ReceivedFrame& frame, const Packet6& p
   return std::nullopt;
 }
 
+// Drops a packet whose parts of `total_length` bytes the tunnel does not take, and tells its sender.
+Verdict TooBig(const Packet6& packet, uint32_t total_length, const uint8_t* ethernet, const Peer& peer,
+               Context& context) {
+  const TableContents& contents = context.table().contents();
+  context.icmp_errors.SendTooBig(packet, total_length, peer.inner_mtu,
+                                 {wire::MacToInteger(ethernet + 6), nullptr, contents.overlay_mtu}, contents,
+                                 context.now_seconds);
+  return Verdict::Drop(DropReason::too_big);
+}
+
 // Towards a peer for which we ask through the tunnel the inner destination MAC must be the far host's.
 std::optional<Verdict> ChooseInnerMac(const Route6& route, Context& context, std::optional<uint64_t>& mac) {
   if (!context.table().peers()[route.peer].resolve_through_tunnel) return std::nullopt;
@@ -112,7 +122,11 @@ Verdict Encapsulate6(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t* ethern
   if (super_frame && !frame.replayed) context.counters.Add(Counter::rx_super_frames);
   uint32_t segment_size = 0;
   if (const auto reason = CheckSize(frame, packet, peer.inner_mtu, segment_size)) {
-    return Verdict::Drop(*reason);
+    if (*reason != DropReason::too_big) return Verdict::Drop(*reason);
+    // Of an aggregate each datagram: TCP is cut smaller instead.
+    const uint32_t part =
+        super_frame ? packet.header_length + wire::kUdpHeader + frame.virtio.gso_size : packet.total_length;
+    return TooBig(packet, std::min(part, packet.total_length), ethernet, peer, context);
   }
 
   const OuterHeader& outer = context.snapshot.outer[route.peer];

@@ -83,4 +83,62 @@ void IcmpErrors::Send(const IcmpError& error, const Packet& packet, uint32_t tot
   counters_.Add(sender_->Reply(frame, length) ? Counter::icmp_errors : Counter::icmp_errors_withheld);
 }
 
+void IcmpErrors::SendTooBig(const Packet6& packet, uint32_t total_length, uint32_t mtu,
+                            const IcmpErrorRoute& route, const TableContents& contents,
+                            uint32_t now_seconds) {
+  if (sender_ == nullptr || mtu < wire::kIpv6MinimumMtu) return;
+  // RFC 4443 section 2.4 e: never about an ICMPv6 error, nor about what might be one.
+  if (packet.protocol == wire::kNextHeaderIcmp6 && (!packet.HasL4Header() || IsIcmp6Error(packet))) return;
+  if (route.outer != nullptr && !route.outer->resolved) return;
+  if (!limit_.Allow(MixHash(packet.source.high) ^ packet.source.low, now_seconds,
+                    contents.icmp_errors_per_second)) {
+    counters_.Add(Counter::icmp_errors_withheld);
+    return;
+  }
+  uint8_t buffer[sizeof(wire::VirtioNetHeader) + wire::kOuterHeaders + wire::kEthernetHeader +
+                 wire::kIpv6MinimumMtu];
+  uint8_t* frame = buffer + sizeof(wire::VirtioNetHeader);
+  uint8_t* ethernet = frame + (route.outer == nullptr ? 0 : wire::kOuterHeaders);
+  uint8_t* ip = ethernet + wire::kEthernetHeader;
+  uint8_t* icmp = ip + wire::kIpv6Header;
+  uint8_t* quote = icmp + wire::kIcmp6ErrorHeader;
+  constexpr uint32_t kHeaders = wire::kIpv6Header + wire::kIcmp6ErrorHeader;
+  // As much as fits the minimum MTU (RFC 4443 section 3.2), which any path takes.
+  const uint32_t quoted = std::min(std::min(wire::kIpv6MinimumMtu, route.mtu) - kHeaders, total_length);
+  const uint32_t message = wire::kIcmp6ErrorHeader + quoted;
+
+  wire::StoreMac(ethernet, route.destination_mac);
+  wire::SetSourceMac(ethernet, contents.overlay_mac);
+  wire::StoreBe16(ethernet + 12, wire::kEtherTypeIpv6);
+  std::memset(ip, 0, kHeaders);
+  ip[0] = 0x60;
+  wire::SetTrafficClass(ip, kTos);
+  wire::StoreBe16(ip + wire::kIpv6PayloadLengthOffset, static_cast<uint16_t>(message));
+  ip[wire::kIpv6NextHeaderOffset] = wire::kNextHeaderIcmp6;
+  ip[wire::kIpv6HopLimitOffset] = 64;
+  const wire::Ipv6Address source = contents.overlay_address6.value_or(wire::Ipv6Address{});
+  wire::StoreIpv6(ip + wire::kIpv6SourceOffset, source);
+  wire::StoreIpv6(ip + wire::kIpv6DestinationOffset, packet.source);
+
+  std::memcpy(quote, packet.ip, quoted);
+  if (total_length != packet.total_length) {  // one datagram of an aggregate
+    wire::StoreBe16(quote + wire::kIpv6PayloadLengthOffset,
+                    static_cast<uint16_t>(total_length - wire::kIpv6Header));
+    if (packet.protocol == wire::kProtocolUdp) {
+      wire::StoreBe16(quote + packet.header_length + wire::kUdpLengthOffset,
+                      static_cast<uint16_t>(total_length - packet.header_length));
+    }
+  }
+  icmp[0] = wire::kIcmp6PacketTooBig;
+  wire::StoreBe32(icmp + wire::kIcmp6ChecksumOffset + 2, mtu);
+  const wire::Sum pseudo = wire::PseudoHeader6(source, packet.source, wire::kNextHeaderIcmp6, message);
+  wire::StoreChecksum(icmp + wire::kIcmp6ChecksumOffset,
+                      static_cast<uint16_t>(~wire::Fold(wire::AddBytes(pseudo, icmp, message))));
+
+  const uint32_t inner_length = wire::kEthernetHeader + kHeaders + quoted;
+  if (route.outer != nullptr) WriteOuterHeader(frame, *route.outer, inner_length, kTos);
+  const auto length = static_cast<uint32_t>(ethernet - frame) + inner_length;
+  counters_.Add(sender_->Reply(frame, length) ? Counter::icmp_errors : Counter::icmp_errors_withheld);
+}
+
 }  // namespace vpc_conn::forward

@@ -5,6 +5,7 @@
 
 #include "forward/counters.h"
 #include "forward/packet.h"
+#include "forward/packet6.h"
 #include "forward/rate_limit.h"
 #include "forward/snapshot.h"
 
@@ -52,6 +53,11 @@ class IcmpErrors {
   // `total_length`: of the packet as its sender knows it, of which `packet` may be an aggregate.
   void Send(const IcmpError& error, const Packet& packet, uint32_t total_length, const IcmpErrorRoute& route,
             const TableContents& contents, uint32_t now_seconds);
+
+  // The same for IPv6: ICMPv6 packet too big with `mtu` (RFC 4443 section 3.2), within the same rate. None
+  // below 1280, which no host goes under (RFC 8201 section 4). IPv6 is carried.
+  void SendTooBig(const Packet6& packet, uint32_t total_length, uint32_t mtu, const IcmpErrorRoute& route,
+                  const TableContents& contents, uint32_t now_seconds);
 
  private:
   CounterBlock& counters_;

@@ -24,7 +24,7 @@ import {
   udp,
 } from '../helpers/frames.js';
 import type { GoldenCase, GoldenStep } from './golden-case.js';
-import { B, C, D, NEXT_HOPS } from './world.js';
+import { B, C, D, MAC, NEXT_HOPS } from './world.js';
 import {
   ASKED6,
   FAR6,
@@ -464,6 +464,82 @@ const errors: GoldenCase[] = [
   },
 ];
 
+const tooBig = (packet: Uint8Array, mtu: number): Uint8Array =>
+  ipv6({ from: GATEWAY6, to: LOCAL6, trafficClass: 0xc0 }, packetTooBig(packet.subarray(0, 1280 - 48), mtu));
+const LARGE = ipv6({ from: LOCAL6, to: TWIN6_HERE }, udp({ from: 9, to: 9, payload: counting(1417) }));
+const FROM_FAR = ipv6({ from: FAR6, to: LOCAL6 }, udp({ from: 9, to: 9, payload: counting(1453) }));
+
+const sizes: GoldenCase[] = [
+  {
+    name: 'ipv6-too-big-told',
+    sentence:
+      'What is too big is dropped, and its sender told: ICMPv6 packet too big from the gateway, with the tunnel MTU.',
+    ...WORLD6,
+    steps: [
+      {
+        what: 'one byte too many',
+        direction: 'encap',
+        frame: fromLocal6(LARGE),
+        verdict: 'too_big',
+        replies: [toLocal6(tooBig(LARGE, 1464))],
+      },
+      {
+        what: 'a fragment',
+        direction: 'encap',
+        frame: fromLocal6(
+          ipv6(
+            { from: LOCAL6, to: FAR6, extensions: [fragment6({ offset: 1448 })] },
+            raw(17, counting(1417)),
+          ),
+        ),
+        verdict: 'too_big',
+        replies: [
+          toLocal6(
+            tooBig(
+              ipv6(
+                { from: LOCAL6, to: FAR6, extensions: [fragment6({ offset: 1448 })] },
+                raw(17, counting(1417)),
+              ),
+              1464,
+            ),
+          ),
+        ],
+      },
+      {
+        what: 'never about an ICMPv6 error',
+        direction: 'encap',
+        frame: fromLocal6(
+          ipv6({ from: LOCAL6, to: FAR6 }, packetTooBig(quote(FAR6, LOCAL6, raw(17, counting(1400))), 1300)),
+        ),
+        verdict: 'too_big',
+      },
+    ],
+  },
+  {
+    name: 'ipv6-too-big-told-through-the-tunnel',
+    sentence: 'What is too big for the overlay is told to the far host, through the tunnel.',
+    ...WORLD6,
+    steps: [
+      {
+        what: 'one byte too many',
+        direction: 'decap',
+        frame: fromPeer6(B, FROM_FAR),
+        verdict: 'too_big',
+        replies: [
+          toPeer6(
+            B,
+            ipv6(
+              { from: GATEWAY6, to: FAR6, trafficClass: 0xc0 },
+              packetTooBig(FROM_FAR.subarray(0, 1280 - 48), 1500),
+            ),
+            { tos: 0xc0, innerTo: MAC.farHost, innerFrom: MAC.overlay },
+          ),
+        ],
+      },
+    ],
+  },
+];
+
 const solicitation = (target: string): Transport =>
   icmp6({ type: 135, payload: bytes(quoteAddress(target), [1, 1, 2, 0, 0, 0, 0, 10]) });
 function quoteAddress(address: string): Uint8Array {
@@ -724,6 +800,7 @@ export const IPV6_CASES: GoldenCase[] = [
   ...headers,
   ...transports,
   ...errors,
+  ...sizes,
   ...neighbors,
   ...dropped,
 ];

@@ -76,10 +76,11 @@ async function neighborsOf(lab: Lab, node: string): Promise<{ dst: string; lladd
   return JSON.parse(await lab.must(node, ['ip', '-6', '-j', 'neigh', 'show'])) as { dst: string }[];
 }
 
-/** Hosts send router solicitations and multicast reports, which concern nobody here. */
+/** Hosts send router solicitations and multicast reports, which concern nobody here; what is too big is told. */
 async function troubles(gateway: GatewayProcess): Promise<Record<string, number>> {
-  const { drop_multicast: _, ...rest } = await drops(gateway);
-  return rest;
+  const { drop_multicast: _, drop_too_big: told, ...rest } = await drops(gateway);
+  const { icmp_errors: errors = 0 } = await totals(gateway);
+  return told === undefined || errors > 0 ? rest : { ...rest, drop_too_big: told };
 }
 
 t.test('IPv6 beside IPv4', { skip }, async (t) => {
@@ -99,8 +100,8 @@ t.test('IPv6 beside IPv4', { skip }, async (t) => {
     }
     const full = await ping(lab, 'a1', TWIN_THERE, { count: 3, size: 1416, dontFragment: true });
     t.match(full, { received: 3, errors: 0 }, 'a packet of the whole tunnel MTU');
-    await lab.must('b2', ['ip', '-6', 'route', 'replace', TWIN_THERE, 'dev', 'eth0', 'mtu', '1400']);
-    await lab.must('a1', ['ip', '-6', 'route', 'replace', TWIN_THERE, 'dev', 'eth0', 'mtu', '1400']);
+    // The first is lost on each way: its sender learns of the tunnel's MTU from it (RFC 8201).
+    await ping(lab, 'b2', TWIN_THERE, { count: 3, size: 4000, wait: 1 });
     const fragmented = await ping(lab, 'b2', TWIN_THERE, { count: 3, size: 4000 });
     t.match(fragmented, { received: 3, errors: 0 }, 'fragments, both ends rewritten');
     t.match(await ping(lab, 'a2', '10.0.0.20'), { received: 5 }, 'IPv4 as before');
