@@ -43,6 +43,8 @@ function publish(dataPlane, overlayMac) {
     ],
     proxied: Uint8Array.of(10, 0, 0, 20, 10, 0, 0, 20, 32, 0, 0, 0),
     reserved: new Uint8Array(),
+    proxied6: new Uint8Array(),
+    reserved6: new Uint8Array(),
     masqueradeFirstPort: 40000,
     masqueradeLastPort: 40999,
     icmpErrorsPerSecond: 100,
@@ -50,7 +52,8 @@ function publish(dataPlane, overlayMac) {
     masqueradeAddresses: Uint8Array.of(10, 0, 0, 5),
     masqueradeFlows: 1024,
   });
-  dataPlane.publishNeighbors(Uint8Array.of(1, 0, 1, 0, 198, 18, 0, 2, 2, 0, 0, 0, 1, 2, 0, 0));
+  const address = [198, 18, 0, 2, ...new Uint8Array(12)];
+  dataPlane.publishNeighbors(Uint8Array.of(1, 0, 1, 4, ...address, 2, 0, 0, 0, 1, 2, 0, 0));
 }
 
 /** An Ethernet frame with a UDP packet from 10.0.0.10 to the far host 10.0.0.20. */

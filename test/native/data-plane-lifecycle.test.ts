@@ -148,6 +148,7 @@ t.test(
       underlayName: 'late0', workers: 1, spinMicroseconds: 0, onEvents() {} });
     plane.publishTable({ overlayMac: new Uint8Array(6), overlayAddress: new Uint8Array(4), overlayMtu: 1500,
       underlayMac: new Uint8Array(6), peers: [], proxied: new Uint8Array(), reserved: new Uint8Array(),
+      proxied6: new Uint8Array(), reserved6: new Uint8Array(),
       masqueradeFirstPort: 0, masqueradeLastPort: 0, masqueradeAddresses: new Uint8Array(), masqueradeFlows: 0,
       icmpErrorsPerSecond: 0, acceptReversed: false });
     const results = {};
