@@ -49,8 +49,9 @@ export async function faultsIn(capture: string): Promise<string[]> {
 }
 
 /**
- * An ICMP error of Linux quotes 548 bytes of a longer TCP segment (an ICMPv6 error is up to 1280 long), and tshark
- * makes the quoted checksum over these. Its other checksums are right.
+ * An ICMP error of Linux quotes 548 bytes of a longer packet (an ICMPv6 error is up to 1280 long), and tshark makes
+ * the quoted TCP or UDP checksum over these; also inside a quoted EtherIP packet, which a gateway's kernel answers
+ * while vpc-conn does not run. Its other checksums are right.
  */
 function isCutQuote(line: string): boolean {
   const [, protocols = '', , , , ...statuses] = line.split('\t');
@@ -58,6 +59,7 @@ function isCutQuote(line: string): boolean {
     .join(',')
     .split(',')
     .filter((status) => status !== '');
-  const cut = /:(icmp:ip|icmpv6:ipv6(:ipv6\.\w+)*):tcp(:data)?$/.test(protocols);
+  const cut =
+    /:(icmp:ip(:etherip:eth:ethertype:(ip|ipv6))?|icmpv6:ipv6(:ipv6\.\w+)*):(tcp|udp)(:data)?$/.test(protocols);
   return cut && others.every((status) => status === GOOD) && line.includes('Bad checksum');
 }
