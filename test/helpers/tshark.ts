@@ -60,6 +60,8 @@ function isCutQuote(line: string): boolean {
     .split(',')
     .filter((status) => status !== '');
   const cut =
-    /:(icmp:ip(:etherip:eth:ethertype:(ip|ipv6))?|icmpv6:ipv6(:ipv6\.\w+)*):(tcp|udp)(:data)?$/.test(protocols);
+    /:(icmp:ip(:etherip:eth:ethertype:(ip|ipv6))?|icmpv6:ipv6(:ipv6\.\w+)*):(tcp|udp)(:data)?$/.test(
+      protocols,
+    );
   return cut && others.every((status) => status === GOOD) && line.includes('Bad checksum');
 }
