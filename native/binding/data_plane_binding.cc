@@ -51,7 +51,9 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
          InstanceMethod<&DataPlane::RestoreFlows>("restoreFlows"),
          InstanceMethod<&DataPlane::UseKernelSegmentation>("useKernelSegmentation"),
          InstanceMethod<&DataPlane::Segmentation>("segmentation"),
-         InstanceMethod<&DataPlane::StripCounts>("stripCounts"), InstanceMethod<&DataPlane::Close>("close")});
+         InstanceMethod<&DataPlane::StripCounts>("stripCounts"),
+         InstanceMethod<&DataPlane::Decapsulation>("decapsulation"),
+         InstanceMethod<&DataPlane::Close>("close")});
   }
 
   explicit DataPlane(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DataPlane>(info), env_(info.Env()) {
@@ -143,7 +145,9 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
 
   void ReadNeighborUse(const Napi::CallbackInfo& info) {
     auto into = info[0].As<Napi::Uint32Array>();
-    const auto& marks = Open(info).shared().neighbor_use;
+    auto& open = Open(info);
+    open.MarkNeighborUse();
+    const auto& marks = open.shared().neighbor_use;
     for (size_t i = 0; i < into.ElementLength() && i < forward::kNeighborSlots; i++) {
       into[i] = marks[i].load(std::memory_order_relaxed);
     }
@@ -223,6 +227,18 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
     Napi::Object object = Napi::Object::New(env);
     object.Set("stripped", Napi::BigInt::New(env, counts->stripped));
     object.Set("spoofed", Napi::BigInt::New(env, counts->spoofed));
+    return object;
+  }
+
+  Napi::Value Decapsulation(const Napi::CallbackInfo& info) {
+    using Part = runtime::DataPlane::Decapsulation::Part;
+    const Napi::Env env = info.Env();
+    const auto now = Open(info).decapsulation();
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("part", now.part == Part::none ? "none" : now.part == Part::stripped ? "stripped" : "carried");
+    object.Set("why", now.why);
+    const char* code = now.error == 0 ? "" : strerrorname_np(now.error);
+    object.Set("code", code == nullptr ? "EUNKNOWN" : code);
     return object;
   }
 

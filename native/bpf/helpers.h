@@ -14,12 +14,19 @@ static
     __attribute__((unused)) long (*const bpf_skb_store_bytes)(void* skb, __u32 offset, const void* from,
                                                               __u32 length,
                                                               __u64 flags) = (void*)BPF_FUNC_skb_store_bytes;
+static __attribute__((unused)) long (*const bpf_skb_load_bytes_relative)(
+    const void* skb, __u32 offset, void* to, __u32 length,
+    __u32 start) = (void*)BPF_FUNC_skb_load_bytes_relative;
+static __attribute__((unused)) long (*const bpf_clone_redirect)(struct __sk_buff* skb, __u32 ifindex,
+                                                                __u64 flags) = (void*)BPF_FUNC_clone_redirect;
+static __attribute__((unused)) __u64 (*const bpf_ktime_get_ns)(void) = (void*)BPF_FUNC_ktime_get_ns;
+static __attribute__((unused))
+__u64 (*const bpf_xdp_get_buff_len)(void* xdp) = (void*)BPF_FUNC_xdp_get_buff_len;
 static
     __attribute__((unused)) long (*const bpf_redirect)(__u32 ifindex, __u64 flags) = (void*)BPF_FUNC_redirect;
 static
     __attribute__((unused)) long (*const bpf_skb_change_head)(void* skb, __u32 length,
                                                               __u64 flags) = (void*)BPF_FUNC_skb_change_head;
-
 static
     __attribute__((unused)) long (*const bpf_skb_load_bytes)(const void* skb, __u32 offset, void* to,
                                                              __u32 length) = (void*)BPF_FUNC_skb_load_bytes;

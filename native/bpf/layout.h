@@ -86,3 +86,77 @@ struct known_count {
   __u64 frames;  /* as they came */
   __u64 frame_bytes;
 };
+
+/* Kernel decapsulation of known flows (carry.bpf.c). A flow here is all TCP between two hosts.
+ *
+ * known_flows: what the C++ worker decided once, by flow_slot(); forward/known_flows.h has the same layout.
+ * Addresses and MACs as they stand on the wire. */
+#define KNOWN_FLOWS 8192
+struct known_flow {
+  __u32 version;    /* odd while it is being written */
+  __u32 generation; /* of the forwarding table that it is right under; 0: never */
+  __u32 source;     /* inner */
+  __u32 destination;
+  __u8 far_mac[6]; /* inner source MAC */
+  __u16 peer;      /* id */
+  __u8 local_mac[6];
+  __u16 neighbor_slot;
+  __u32 used_seconds; /* CLOCK_MONOTONIC + 1 */
+  __u32 unused[7];
+};
+
+/* handovers, by flow_slot(), one array per worker: stripped frames given to the worker, and those of them
+ * that it has done with. A flow changes to the kernel's path when they are equal: nothing of it is underway.
+ */
+struct handover {
+  __u32 given;
+  __u32 done;
+};
+
+struct carry_settings {
+  __u32 generation; /* flows of this generation are carried; 0: none */
+  __u32 marker;     /* as strip_settings */
+  __u32 overlay_ifindex;
+  __u32 overlay_mtu;
+  __u8 overlay_mac[6];
+  __u16 unused;
+  __u32 lost; /* frames chosen, but taken away by another program; then nothing is carried any more */
+};
+
+/* From `choose` to `carry`: they run one after the other for each frame, on the same processor. */
+struct chosen {
+  __u32 headers; /* bytes of Ethernet, IPv4 and TCP header; 0: the frame is the worker's */
+  __u32 slot;
+  __u32 peer;
+  __u8 macs[12];
+};
+
+/* carried: by peer id. */
+struct carried {
+  __u64 frames;
+  __u64 super_frames;
+  __u64 packets; /* segments of super-frames counted each, with their headers */
+  __u64 packet_bytes;
+  __u64 seconds; /* of the last frame, CLOCK_MONOTONIC + 1 */
+  __u64 sent_frames;
+  __u64 sent_bytes;
+  __u64 busy; /* not sent: the overlay's queue was full */
+  __u64 down; /* not sent: the overlay interface is down */
+  __u64 failed;
+  __u64 unused[6];
+};
+#define CARRY_PEERS 256
+
+/* Spreads (peer, source, destination) over the slots; forward/known_flows.h has the same. */
+static inline __attribute__((always_inline, unused)) __u32 flow_slot(__u32 peer, __u32 source,
+                                                                     __u32 destination) {
+  __u32 h = source;
+  h ^= h >> 16;
+  h *= 0x85ebca6b;
+  h ^= h >> 13;
+  h += destination ^ (peer << 16);
+  h ^= h >> 16;
+  h *= 0xc2b2ae35;
+  h ^= h >> 15;
+  return h & (KNOWN_FLOWS - 1);
+}

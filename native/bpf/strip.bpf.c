@@ -96,7 +96,8 @@ static __attribute__((always_inline)) void set_ecn(struct ipv4_header* ip, __u8 
   ip->checksum = (__u16)~sum;
 }
 
-SECTION("xdp") int strip(struct xdp_md* xdp) {
+/* `frags`: the packet may lie in several pieces (MTUs above a page); its headers are in the first. */
+static __attribute__((always_inline)) int strip_packet(struct xdp_md* xdp, int frags) {
   void* end = (void*)(long)xdp->data_end;
   struct outer_and_inner* packet = (void*)(long)xdp->data;
   const __u32 zero = 0;
@@ -120,7 +121,8 @@ SECTION("xdp") int strip(struct xdp_md* xdp) {
   /* DF may be set; a fragment may not. */
   if ((outer->fragment & BE16(0x3fff)) != 0 || packet->etherip != BE16(0x3000)) return XDP_PASS;
   const __u16 outer_length = BE16(outer->total_length);
-  if (outer_length != (__u16)((char*)end - (char*)packet - sizeof(struct mac_header))) return XDP_PASS;
+  const __u64 length = frags ? bpf_xdp_get_buff_len(xdp) : (__u64)((char*)end - (char*)packet);
+  if (outer_length != length - sizeof(struct mac_header)) return XDP_PASS;
 
   struct ipv4_header* inner = &packet->inner;
   const __u8 outer_ecn = outer->tos & 3;
@@ -151,4 +153,12 @@ SECTION("xdp") int strip(struct xdp_md* xdp) {
   count(STRIP_STRIPPED);
   if (bpf_xdp_adjust_head(xdp, 36)) return XDP_DROP;
   return XDP_PASS;
+}
+
+/* For drivers and kernels without packets in pieces. */
+SECTION("xdp") int strip(struct xdp_md* xdp) {
+  return strip_packet(xdp, 0);
+}
+SECTION("xdp.frags") int strip_frags(struct xdp_md* xdp) {
+  return strip_packet(xdp, 1);
 }

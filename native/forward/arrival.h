@@ -17,6 +17,7 @@ struct Arrival {
   bool verified;  // the L4 checksum is known to be right
   wire::VirtioNetHeader virtio;
   const ReceivedFrame& frame;  // that brought it
+  bool stripped = false;       // by XDP
 };
 
 }  // namespace vpc_conn::forward

@@ -11,6 +11,7 @@
 #include "forward/fragment_table.h"
 #include "forward/frame.h"
 #include "forward/icmp_error.h"
+#include "forward/known_flows.h"
 #include "forward/known_pairs.h"
 #include "forward/learned_macs.h"
 #include "forward/out_batch.h"
@@ -47,6 +48,7 @@ struct Context {
   FragmentTable& fragments;
   KnownPairs* known_pairs;  // nullptr: every packet is carried here
   uint32_t strip_marker;    // source MACs of stripped frames begin with it; 0: there are none
+  FlowHandover* handover;   // decap, where the kernel carries known flows; else nullptr
   uint32_t now_seconds;     // CLOCK_MONOTONIC
 
   const ForwardingTable& table() const { return *snapshot.table; }

@@ -13,6 +13,7 @@
 namespace vpc_conn::forward {
 
 // VPC_CONN_COUNTER(name): what a worker counts besides drops.
+//   carried_by_kernel: those of forwarded that no worker saw (rung full)
 //   rx_frames = forwarded + punted + held + drops on reception; held = hold_released + drops after waiting +
 //   waiting
 //   known: of the frames, those that the kernel carried by itself
@@ -21,6 +22,7 @@ namespace vpc_conn::forward {
   X(rx_bytes)                \
   X(rx_super_frames)         \
   X(forwarded)               \
+  X(carried_by_kernel)       \
   X(tx_frames)               \
   X(tx_bytes)                \
   X(tx_super_frames)         \

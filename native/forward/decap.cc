@@ -1,6 +1,7 @@
 #include "forward/decap.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "forward/arrival.h"
 #include "forward/decap6.h"
@@ -162,17 +163,10 @@ std::optional<DropReason> Rewrite(Packet& packet, const Translation& translation
 }
 
 std::optional<DropReason> CheckAddresses(const Packet& packet, const ForwardingTable& table) {
-  if (const auto reason = UnforwardableDestination(packet.destination)) return reason;
-  if (const auto reason = UnforwardableDestination(packet.source)) return reason;
   // A router's error is let through: another source is written into it.
-  if (table.IsReserved(packet.destination) || (table.IsReserved(packet.source) && !IsIcmpError(packet))) {
-    return DropReason::reserved_address;
+  if (const auto reason = CheckDelivery(packet.source, packet.destination, table, IsIcmpError(packet))) {
+    return reason;
   }
-  if (packet.destination == table.contents().overlay_address || table.IsPoolAddress(packet.destination)) {
-    return DropReason::to_gateway;
-  }
-  // A proxied address is no local host: it would come straight back (RFC 3378 section 4).
-  if (table.IsProxied(packet.destination)) return DropReason::looped;
   if (packet.protocol == wire::kProtocolEtherIp && table.IsTunnelAddress(packet.destination)) {
     return DropReason::etherip_nested;
   }
@@ -196,6 +190,19 @@ std::optional<DropReason> MergeEcn(Packet& packet, uint8_t outer_tos, CounterBlo
     SetEcn(packet, 1);
   }
   return std::nullopt;
+}
+
+// The kernel may do for the next frames of a flow what was done for this one: nothing but new MACs.
+void MakeKnown(const Packet& packet, const Neighbor& neighbor, const Arrival& arrival, Context& context) {
+  KnownFlows::Flow flow{.peer_id = arrival.peer->id,
+                        .source = 0,
+                        .destination = 0,
+                        .far_mac = arrival.source_mac,
+                        .local_mac = neighbor.mac,
+                        .neighbor_slot = neighbor.slot};
+  std::memcpy(&flow.source, packet.ip + wire::kIpv4SourceOffset, sizeof flow.source);
+  std::memcpy(&flow.destination, packet.ip + wire::kIpv4DestinationOffset, sizeof flow.destination);
+  context.handover->flows().Know(flow, context.snapshot.generation, context.now_seconds);
 }
 
 // nullopt: no super-frame, or one that can be delivered.
@@ -287,6 +294,12 @@ Verdict DeliverFrame(wire::Cursor& cursor, Arrival arrival, Context& context) {
   context.MarkUsed(neighbor->slot);
   if (neighbor->failed) return Verdict::Drop(DropReason::neighbor_failed);
 
+  // SYNs are never the kernel's: their MSS may have to be lowered. The original tool's MACs have to be
+  // learned.
+  const bool plain = context.handover != nullptr && arrival.stripped &&
+                     packet.protocol == wire::kProtocolTcp && !packet.IsFragment() &&
+                     (packet.l4[wire::kTcpFlagsOffset] & wire::kTcpSyn) == 0 && !translation.port &&
+                     translation.source == packet.source && !peer.resolve_through_tunnel;
   if (const auto reason = MergeEcn(packet, arrival.outer_tos, context.counters))
     return Verdict::Drop(*reason);
   if (arrival.virtio.gso_type != wire::kVirtioGsoNone) {
@@ -301,6 +314,7 @@ Verdict DeliverFrame(wire::Cursor& cursor, Arrival arrival, Context& context) {
       context.counters.Add(Counter::mss_clamped);
     }
   }
+  if (plain) MakeKnown(packet, *neighbor, arrival, context);
   wire::StoreMac(ethernet, neighbor->mac);
   wire::SetSourceMac(ethernet, contents.overlay_mac);
   if (too_big) {
@@ -364,7 +378,8 @@ Verdict DecapsulateStripped(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t*
   const uint8_t tos = cursor.left() > wire::kIpv4TosOffset ? cursor.position()[wire::kIpv4TosOffset] : 0;
   const bool verified = (frame.virtio.flags & wire::kVirtioDataValid) != 0;
   return DeliverFrame(
-      cursor, {peer, ethernet, wire::MacToInteger(ethernet), tos, verified, frame.virtio, frame}, context);
+      cursor, {peer, ethernet, wire::MacToInteger(ethernet), tos, verified, frame.virtio, frame, true},
+      context);
 }
 
 // An ICMP error about an outer packet of ours that was too big for a router on the way (RFC 1191). Believed
@@ -399,16 +414,48 @@ Verdict HearPathReport(const Packet& packet, Context& context) {
   return Verdict::Punted();
 }
 
+bool IsStripped(const uint8_t* ethernet, const Context& context) {
+  return context.strip_marker != 0 && wire::LoadBe32(ethernet + 6) == context.strip_marker;
+}
+
+// The kernel counted what it gave us of each flow: we count it, too, whatever becomes of it.
+void TakeOver(const ReceivedFrame& frame, Context& context) {
+  constexpr uint32_t kHeaders = wire::kEthernetHeader + wire::kIpv4Header;
+  if (frame.replayed || frame.length < kHeaders || !IsStripped(frame.data, context)) return;
+  uint32_t source;
+  uint32_t destination;
+  std::memcpy(&source, frame.data + wire::kEthernetHeader + wire::kIpv4SourceOffset, sizeof source);
+  std::memcpy(&destination, frame.data + wire::kEthernetHeader + wire::kIpv4DestinationOffset,
+              sizeof destination);
+  context.handover->Take(FlowSlot(wire::LoadBe16(frame.data + 10), source, destination));
+}
+
 }  // namespace
+
+std::optional<DropReason> CheckDelivery(uint32_t source, uint32_t destination, const ForwardingTable& table,
+                                        bool reserved_source) {
+  if (const auto reason = UnforwardableDestination(destination)) return reason;
+  if (const auto reason = UnforwardableDestination(source)) return reason;
+  if (table.IsReserved(destination) || (table.IsReserved(source) && !reserved_source)) {
+    return DropReason::reserved_address;
+  }
+  if (destination == table.contents().overlay_address || table.IsPoolAddress(destination)) {
+    return DropReason::to_gateway;
+  }
+  // A proxied address is no local host: it would come straight back (RFC 3378 section 4).
+  if (table.IsProxied(destination)) return DropReason::looped;
+  return std::nullopt;
+}
 
 Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
   const ForwardingTable& table = context.table();
+  if (context.handover != nullptr) TakeOver(frame, context);
   if (frame.wire_length != frame.length) return Verdict::Drop(DropReason::truncated);
   if (frame.vlan_tagged) return Verdict::Drop(DropReason::vlan_tagged);
   wire::Cursor cursor({frame.data, frame.length});
   uint8_t* outer_ethernet = cursor.Take(wire::kEthernetHeader);
   if (outer_ethernet == nullptr) return Verdict::Drop(DropReason::malformed_ethernet);
-  if (context.strip_marker != 0 && wire::LoadBe32(outer_ethernet + 6) == context.strip_marker) {
+  if (IsStripped(outer_ethernet, context)) {
     return DecapsulateStripped(frame, cursor, outer_ethernet, context);
   }
   if (wire::SourceMacIs(outer_ethernet, table.contents().underlay_mac)) {

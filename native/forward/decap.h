@@ -2,6 +2,8 @@
 // and delivered to the local host.
 #pragma once
 
+#include <optional>
+
 #include "forward/context.h"
 
 namespace vpc_conn::forward {
@@ -9,5 +11,10 @@ namespace vpc_conn::forward {
 // Decides, edits `frame` in place and adds what is to be sent to the batch. Nothing but a mended checksum is
 // changed when the verdict is held. Worker thread.
 Verdict Decapsulate(ReceivedFrame& frame, Context& context);
+
+// Whether a packet between these addresses, a far host's real one and a local host's, may be delivered at
+// all; nullopt: it may. `reserved_source`: such a source is fine.
+std::optional<DropReason> CheckDelivery(uint32_t source, uint32_t destination, const ForwardingTable& table,
+                                        bool reserved_source);
 
 }  // namespace vpc_conn::forward

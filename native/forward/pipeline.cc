@@ -19,8 +19,8 @@ Pipeline::Pipeline(Direction direction, SharedState& shared, CounterBlock& count
       icmp_errors_(counters) {}
 
 Verdict Pipeline::Run(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds) {
-  Context context{snapshot,      shared_,      counters_,  events_,      batch_,        coalescer_,
-                  super_frames_, icmp_errors_, fragments_, known_pairs_, strip_marker_, now_seconds};
+  Context context{snapshot,     shared_,    counters_,    events_,       batch_,    coalescer_, super_frames_,
+                  icmp_errors_, fragments_, known_pairs_, strip_marker_, handover_, now_seconds};
   return direction_ == Direction::encap ? Encapsulate(frame, context) : Decapsulate(frame, context);
 }
 
@@ -50,6 +50,7 @@ Verdict Pipeline::Process(ReceivedFrame& frame, const Snapshot& snapshot, uint32
       break;
   }
   if (fragments_.has_ready()) ReleaseFragments(snapshot, now_seconds);
+  if (handover_ != nullptr && handover_->full()) Flush();
   return verdict;
 }
 

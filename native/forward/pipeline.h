@@ -44,7 +44,13 @@ class Pipeline {
   // How frames that XDP stripped are known (forward/context.h). Before the first frame.
   void SetStripMarker(uint32_t marker) { strip_marker_ = marker; }
 
-  void Flush() { batch_.Flush(); }
+  // Decap: where the kernel carries known flows. Outlives the pipeline. Before the first frame.
+  void SetHandover(FlowHandover* handover) { handover_ = handover; }
+
+  void Flush() {
+    batch_.Flush();
+    if (handover_ != nullptr) handover_->Commit();
+  }
   CounterBlock& counters() { return counters_; }
 
  private:
@@ -69,6 +75,7 @@ class Pipeline {
   SuperFrameSender* super_frames_ = nullptr;
   KnownPairs* known_pairs_ = nullptr;
   uint32_t strip_marker_ = 0;
+  FlowHandover* handover_ = nullptr;
   std::deque<HeldFrame> held_;
   std::vector<std::unique_ptr<uint8_t[]>> spare_;  // storage of frames that wait no more
 };

@@ -17,7 +17,9 @@ namespace vpc_conn::io {
 
 namespace {
 
-constexpr uint32_t kTcxIngress = 46;  // BPF_TCX_INGRESS; older headers lack it
+constexpr uint32_t kTcxIngress = 46;       // BPF_TCX_INGRESS; older headers lack it
+constexpr uint32_t kBefore = 1 << 3;       // BPF_F_BEFORE: in front of all others
+constexpr uint32_t kXdpHasFrags = 1 << 5;  // BPF_F_XDP_HAS_FRAGS
 constexpr char kLicense[] = "Dual MIT/GPL";
 // BPF_LINK_CREATE's attributes, as far as they are used here.
 struct LinkAttributes {
@@ -73,9 +75,10 @@ UniqueFd LoadBpfProgram(BpfProgramType type, std::string_view name, std::span<co
   }
   std::vector<char> log(size_t{64} * 1024);
   bpf_attr attributes{};
-  attributes.prog_type = type == BpfProgramType::tc    ? BPF_PROG_TYPE_SCHED_CLS
-                         : type == BpfProgramType::xdp ? BPF_PROG_TYPE_XDP
-                                                       : BPF_PROG_TYPE_SOCKET_FILTER;
+  attributes.prog_type = type == BpfProgramType::tc              ? BPF_PROG_TYPE_SCHED_CLS
+                         : type == BpfProgramType::socket_filter ? BPF_PROG_TYPE_SOCKET_FILTER
+                                                                 : BPF_PROG_TYPE_XDP;
+  if (type == BpfProgramType::xdp_frags) attributes.prog_flags = kXdpHasFrags;
   attributes.insns = reinterpret_cast<uint64_t>(instructions.data());
   attributes.insn_cnt = static_cast<uint32_t>(instructions.size());
   attributes.license = reinterpret_cast<uint64_t>(kLicense);
@@ -111,11 +114,21 @@ UniqueFd Link(const UniqueFd& program, int ifindex, const std::string& interface
 }  // namespace
 
 UniqueFd LinkTcIngress(const UniqueFd& program, int ifindex, const std::string& interface) {
-  return Link(program, ifindex, interface, kTcxIngress, 0);
+  return Link(program, ifindex, interface, kTcxIngress, kBefore);
 }
 
 UniqueFd LinkXdpDriver(const UniqueFd& program, int ifindex, const std::string& interface) {
   return Link(program, ifindex, interface, BPF_XDP, XDP_FLAGS_DRV_MODE);
+}
+
+bool XdpLinkAttached(const UniqueFd& link) {
+  bpf_link_info info{};
+  bpf_attr attributes{};
+  attributes.info.bpf_fd = static_cast<uint32_t>(link.get());
+  attributes.info.info_len = sizeof info;
+  attributes.info.info = reinterpret_cast<uint64_t>(&info);
+  // A link without its interface stays, and names none.
+  return Bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes, sizeof attributes) == 0 && info.xdp.ifindex != 0;
 }
 
 void UpdateBpfMap(const UniqueFd& map, const void* key, const void* value) {
@@ -137,6 +150,38 @@ void DeleteFromBpfMap(const UniqueFd& map, const void* key) {
   }
 }
 
+namespace {
+
+// The kernel copies one value per possible processor, of which there may be more than are configured.
+size_t MostProcessors() {
+  return static_cast<size_t>(get_nprocs_conf()) + 64;
+}
+
+size_t PerCpuStride(size_t bytes) {
+  return (bytes + 7) / 8 * 8;
+}
+
+}  // namespace
+
+std::vector<uint8_t> ReadPerCpu(const UniqueFd& map, uint32_t index, size_t value_bytes) {
+  std::vector<uint8_t> values(MostProcessors() * PerCpuStride(value_bytes));
+  bpf_attr attributes{};
+  attributes.map_fd = static_cast<uint32_t>(map.get());
+  attributes.key = reinterpret_cast<uint64_t>(&index);
+  attributes.value = reinterpret_cast<uint64_t>(values.data());
+  if (Bpf(BPF_MAP_LOOKUP_ELEM, &attributes, sizeof attributes) != 0) {
+    throw SystemError(errno, "bpf(BPF_MAP_LOOKUP_ELEM)");
+  }
+  return values;
+}
+
+void WritePerCpu(const UniqueFd& map, uint32_t index, std::span<const uint8_t> value) {
+  const size_t stride = PerCpuStride(value.size());
+  std::vector<uint8_t> values(MostProcessors() * stride);
+  for (size_t at = 0; at < values.size(); at += stride) std::copy(value.begin(), value.end(), &values[at]);
+  UpdateBpfMap(map, &index, values.data());
+}
+
 uint64_t SumPerCpu(const UniqueFd& map, uint32_t index) {
   uint64_t sum = 0;
   uint64_t* const fields[] = {&sum};
@@ -145,20 +190,17 @@ uint64_t SumPerCpu(const UniqueFd& map, uint32_t index) {
 }
 
 void SumPerCpu(const UniqueFd& map, uint32_t index, std::span<uint64_t* const> fields) {
-  // The kernel fills one value per possible processor.
-  std::vector<uint64_t> values(fields.size() * (static_cast<size_t>(get_nprocs_conf()) + 64));
-  bpf_attr attributes{};
-  attributes.map_fd = static_cast<uint32_t>(map.get());
-  attributes.key = reinterpret_cast<uint64_t>(&index);
-  attributes.value = reinterpret_cast<uint64_t>(values.data());
+  const std::vector<uint8_t> values = ReadPerCpu(map, index, fields.size() * sizeof(uint64_t));
   for (uint64_t* const field : fields) *field = 0;
-  if (Bpf(BPF_MAP_LOOKUP_ELEM, &attributes, sizeof attributes) != 0) return;
-  for (size_t i = 0; i < values.size(); i++) *fields[i % fields.size()] += values[i];
+  for (size_t i = 0; i < values.size() / sizeof(uint64_t); i++) {
+    uint64_t value;
+    std::memcpy(&value, &values[i * sizeof value], sizeof value);
+    *fields[i % fields.size()] += value;
+  }
 }
 
 void ResetPerCpu(const UniqueFd& map, uint32_t index, size_t value_bytes) {
-  const std::vector<uint8_t> zeros(value_bytes * (static_cast<size_t>(get_nprocs_conf()) + 64));
-  UpdateBpfMap(map, &index, zeros.data());
+  WritePerCpu(map, index, std::vector<uint8_t>(value_bytes));
 }
 
 BpfResult RunBpf(const UniqueFd& program, std::span<const uint8_t> packet) {

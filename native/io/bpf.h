@@ -16,16 +16,21 @@ namespace vpc_conn::io {
 // Throws SystemError.
 UniqueFd CreateBpfMap(const bpf::MapDefinition& definition, std::string_view name);
 
-enum class BpfProgramType { tc, xdp, socket_filter };
+// xdp_frags: takes packets that lie in several pieces (Linux 5.18).
+enum class BpfProgramType { tc, xdp, xdp_frags, socket_filter };
 // Fills the maps' descriptors in by name and loads. Throws SystemError, with the verifier's last line.
 UniqueFd LoadBpfProgram(BpfProgramType type, std::string_view name, std::span<const uint64_t> code,
                         std::span<const bpf::MapUse> uses, const std::map<std::string_view, int>& maps);
 
-// Links a tc program to an interface's ingress (TCX, Linux 6.6). The link lives as long as the descriptor.
+// Links a tc program to an interface's ingress (TCX, Linux 6.6), before those that are there. The link lives
+// as long as the descriptor.
 UniqueFd LinkTcIngress(const UniqueFd& program, int ifindex, const std::string& interface);
 
 // Links an XDP program to an interface in driver mode; generic XDP runs after GRO and is of no use here.
 UniqueFd LinkXdpDriver(const UniqueFd& program, int ifindex, const std::string& interface);
+
+// An XDP link that still is on an interface: it can be taken off from outside (bpftool link detach).
+bool XdpLinkAttached(const UniqueFd& link);
 
 void UpdateBpfMap(const UniqueFd& map, const void* key, const void* value);
 // A key that is not there is none to delete.
@@ -35,6 +40,11 @@ uint64_t SumPerCpu(const UniqueFd& map, uint32_t index);
 // The same, of values that are structures of 64-bit fields.
 void SumPerCpu(const UniqueFd& map, uint32_t index, std::span<uint64_t* const> fields);
 void ResetPerCpu(const UniqueFd& map, uint32_t index, size_t value_bytes = sizeof(uint64_t));
+// A per-processor array's values at `index`, one for every possible processor; their stride is `value_bytes`
+// rounded up to 8. Throws SystemError.
+std::vector<uint8_t> ReadPerCpu(const UniqueFd& map, uint32_t index, size_t value_bytes);
+// The same value for every processor.
+void WritePerCpu(const UniqueFd& map, uint32_t index, std::span<const uint8_t> value);
 
 // What a program does to a packet (BPF_PROG_TEST_RUN). Throws SystemError.
 struct BpfResult {

@@ -35,12 +35,27 @@ XdpStrip::XdpStrip(const Interface& underlay)
       peers_map_(CreateBpfMap(bpf::kStripPeersMap, "strip_peers")),
       settings_map_(CreateBpfMap(bpf::kStripSettingsMap, "strip_settings")),
       counts_map_(CreateBpfMap(bpf::kStripCountsMap, "strip_counts")),
-      settings_(settings_map_, sizeof(strip_settings)),
-      program_(LoadBpfProgram(BpfProgramType::xdp, "strip", bpf::kStripCode, bpf::kStripMaps,
-                              {{"strip_peers", peers_map_.get()},
-                               {"strip_settings", settings_map_.get()},
-                               {"strip_counts", counts_map_.get()}})) {
+      settings_(settings_map_, sizeof(strip_settings)) {
   static_cast<strip_settings*>(settings_.data())->marker = InMemory(marker_);
+  try {
+    Attach(BpfProgramType::xdp_frags, underlay);
+  } catch (const SystemError&) {
+    // A kernel or a driver that knows no packets in pieces.
+    Attach(BpfProgramType::xdp, underlay);
+  }
+}
+
+void XdpStrip::Attach(BpfProgramType type, const Interface& underlay) {
+  std::span<const uint64_t> code = bpf::kStripCode;
+  std::span<const bpf::MapUse> uses = bpf::kStripMaps;
+  if (type == BpfProgramType::xdp_frags) {
+    code = bpf::kStripFragsCode;
+    uses = bpf::kStripFragsMaps;
+  }
+  program_ = LoadBpfProgram(type, "strip", code, uses,
+                            {{"strip_peers", peers_map_.get()},
+                             {"strip_settings", settings_map_.get()},
+                             {"strip_counts", counts_map_.get()}});
   Test();
   link_ = LinkXdpDriver(program_, underlay.index, underlay.name);
 }

@@ -34,7 +34,11 @@ class XdpStrip {
   };
   Counts ReadCounts() const;
 
+  // False: somebody took the program off the interface.
+  bool attached() const { return XdpLinkAttached(link_); }
+
  private:
+  void Attach(BpfProgramType type, const Interface& underlay);
   // Runs the loaded program on a test packet. Throws std::runtime_error when it does not strip as it should.
   void Test();
 

@@ -58,6 +58,11 @@ uint64_t DataPlane::PublishNeighbors(std::vector<forward::NeighborRecord> record
 uint64_t DataPlane::PublishSnapshot() {
   auto snapshot = forward::BuildSnapshot(++generation_, table_, neighbors_);
   outer_ = snapshot->outer;
+  if (carrier_) {
+    // From here on the kernel carries nothing that the new snapshot would not.
+    carrier_->flows().Renew(*snapshot);
+    carrier_->Open(table_->contents(), generation_);
+  }
   board_.Publish(std::move(snapshot));
   for (const auto& worker : workers_) worker->Kick();
   return generation_;
@@ -80,7 +85,7 @@ void DataPlane::Start() {
     overlay_sender_.emplace(options_.overlay, io::PacketSocket::Use::send);
     underlay_sender_.emplace(options_.underlay, io::PacketSocket::Use::send);
     overlay_sender_->SetAllMulticast(table_->carries_ipv6());
-    if (options_.xdp_strip) strip_.emplace(options_.underlay);
+    if (options_.xdp_strip) StartDecapsulation();
     StartWorkers();
     // Last: stripped frames need a worker that knows the marker.
     if (strip_) strip_->SetPeers(table_->peers(), table_->contents().underlay_mac);
@@ -89,6 +94,31 @@ void DataPlane::Start() {
     stop_.Drain();  // another Start may work
     throw;
   }
+}
+
+// Whatever of it does not work here is no reason not to start.
+void DataPlane::StartDecapsulation() {
+  const auto works = [this](auto start) {
+    try {
+      start();
+      return true;
+    } catch (const io::SystemError& error) {
+      decapsulation_.why = error.what();
+      decapsulation_.error = error.error();
+    } catch (const std::exception& error) {
+      decapsulation_.why = error.what();
+    }
+    return false;
+  };
+  decapsulation_ = {};
+  if (!works([this] { strip_.emplace(options_.underlay); })) return;
+  decapsulation_.part = Decapsulation::Part::stripped;
+  const bool carries = works(
+      [this] { carrier_.emplace(options_.overlay, options_.underlay, strip_->marker(), options_.workers); });
+  if (!carries) return;
+  carrier_->flows().Begin(generation_);
+  carrier_->Open(table_->contents(), generation_);
+  decapsulation_.part = Decapsulation::Part::carried;
 }
 
 void DataPlane::StartWorkers() {
@@ -105,7 +135,8 @@ void DataPlane::StartWorkers() {
                         .reader = index,
                         .kernel_segmentation = encap && options_.kernel_segmentation,
                         .known_encap = encap && options_.known_encap,
-                        .strip_marker = encap || !strip_ ? 0 : strip_->marker()},
+                        .strip_marker = encap || !strip_ ? 0 : strip_->marker(),
+                        .handover = encap || !carrier_ ? nullptr : &carrier_->handover(i)},
           shared_, board_, events_, stop_));
       if (options_.workers > 1) {
         fanout = workers_.back()->receive_socket().JoinFanout(fanout, io::FlowFanout(!encap));
@@ -120,7 +151,14 @@ void DataPlane::StartWorkers() {
   for (const auto& worker : workers_) worker->Start();
   SetOverlayFilters();
   const auto marker = strip_ ? std::optional(strip_->marker()) : std::nullopt;
-  for (size_t i = options_.workers; i < workers_.size(); i++) workers_[i]->SetUnderlayFilter(marker);
+  for (uint32_t i = 0; i < options_.workers; i++) {
+    Worker& decap = *workers_[options_.workers + i];
+    if (carrier_) {
+      decap.SetUnderlayFilter(carrier_->filter(i));
+    } else {
+      decap.SetUnderlayFilter(marker);
+    }
+  }
 }
 
 bool DataPlane::Send(uint16_t scope, std::span<const uint8_t> frame) {
@@ -179,10 +217,11 @@ void DataPlane::ReadCounters(std::span<uint64_t> into) const {
                      *workers_[row]->known_encap());
     }
   }
+  const size_t row = worker_names_.size() * forward::kCounters;
+  if (carrier_) carrier_->AddCounters(into.subspan(row, forward::kCounters));
   if (!strip_) return;
   // Dropped by the XDP program, before any worker.
   const uint64_t forged = strip_->ReadCounts().spoofed;
-  const size_t row = worker_names_.size() * forward::kCounters;
   into[row + static_cast<size_t>(Counter::rx_frames)] += forged;
   into[row + forward::kPlainCounters + static_cast<size_t>(DropReason::forged_marker)] += forged;
 }
@@ -228,6 +267,9 @@ void DataPlane::ReadPeerCounters(std::span<uint64_t> into) const {
       values[static_cast<size_t>(forward::PeerCounter::tx_bytes)] += counts.bytes;
     }
     add(slow_path_, peer, row);
+    if (carrier_) {
+      carrier_->AddPeerCounters(peer.id, into.subspan(row * forward::kPeerCounters, forward::kPeerCounters));
+    }
   }
 }
 
@@ -236,11 +278,28 @@ std::optional<io::XdpStrip::Counts> DataPlane::strip_counts() const {
   return strip_->ReadCounts();
 }
 
+DataPlane::Decapsulation DataPlane::decapsulation() const {
+  Decapsulation now = decapsulation_;
+  if (strip_ && !strip_->attached()) {
+    return {Decapsulation::Part::none, "somebody took the XDP program off " + options_.underlay.name, 0};
+  }
+  if (carrier_ && carrier_->lost() != 0) {
+    now.part = Decapsulation::Part::stripped;
+    now.why = "another program at the ingress of " + options_.underlay.name + " takes frames away";
+  }
+  return now;
+}
+
+void DataPlane::MarkNeighborUse() {
+  if (carrier_) carrier_->flows().MarkUsed(shared_.neighbor_use.get());
+}
+
 void DataPlane::Close() {
   strip_.reset();
   stop_.Signal();
   for (const auto& worker : workers_) worker->Join();
   workers_.clear();
+  carrier_.reset();
   overlay_sender_.reset();
   underlay_sender_.reset();
 }

@@ -13,6 +13,7 @@
 
 #include "forward/context.h"
 #include "io/event_fd.h"
+#include "io/flow_carrier.h"
 #include "io/packet_socket.h"
 #include "io/xdp_strip.h"
 #include "runtime/event_queue.h"
@@ -29,7 +30,9 @@ struct DataPlaneOptions {
   uint32_t spin_microseconds = 50;
   bool kernel_segmentation = false;
   bool known_encap = false;  // encap: plain packets of known pairs are carried by the kernel
-  bool xdp_strip = false;    // decap: outer headers come off in the driver
+  // Decap: outer headers come off in the driver and the kernel carries known flows, as far as that works
+  // here.
+  bool xdp_strip = false;
 };
 
 class DataPlane {
@@ -58,6 +61,16 @@ class DataPlane {
   Worker::Segmentation segmentation() const;
   // What XDP stripped so far, and the forgeries it dropped; nullopt: it is not attached.
   std::optional<io::XdpStrip::Counts> strip_counts() const;
+  // How far decapsulation is the kernel's, and why no further; `why` is empty where nothing failed. `error`:
+  // an errno, 0: none.
+  struct Decapsulation {
+    enum class Part { none, stripped, carried } part = Part::none;
+    std::string why;
+    int error = 0;
+  };
+  Decapsulation decapsulation() const;
+  // Puts the time that the kernel last sent to a neighbor into shared().neighbor_use.
+  void MarkNeighborUse();
 
   std::vector<Event> TakeEvents() { return events_.Take(); }
 
@@ -77,6 +90,7 @@ class DataPlane {
 
  private:
   uint64_t PublishSnapshot();
+  void StartDecapsulation();
   void StartWorkers();
   void SetOverlayFilters();
   void AddKnownCounts(std::span<uint64_t> row, const io::KnownEncap& known) const;
@@ -91,11 +105,14 @@ class DataPlane {
   std::vector<std::string> worker_names_;
   forward::CounterBlock slow_path_;
 
+  Decapsulation decapsulation_;
+
   // Teardown order, the reverse of these members: Close signals stop_; workers_ join and free their rings;
   // then the slow path's sockets, the queue and the board, which no thread uses any more.
   SnapshotBoard board_;
   EventQueue events_;
   io::EventFd stop_;
+  std::optional<io::FlowCarrier> carrier_;
   std::optional<io::XdpStrip> strip_;
   std::optional<io::PacketSocket> overlay_sender_;
   std::optional<io::PacketSocket> underlay_sender_;

@@ -48,6 +48,7 @@ Worker::Worker(WorkerOptions options, forward::SharedState& shared, SnapshotBoar
     pipeline_.SetKnownPairs(known_encap_.get());
   }
   pipeline_.SetStripMarker(options_.strip_marker);
+  pipeline_.SetHandover(options_.handover);
   receive_.Bind();
 }
 
@@ -115,6 +116,7 @@ void Worker::Run() {
       woken = false;
       continue;
     }
+    if (options_.handover != nullptr) options_.handover->Heal(MonotonicNanoseconds());
     if (SpinForFrame()) continue;
     board_.Leave(options_.reader);
     if (!Sleep()) break;
@@ -201,6 +203,7 @@ void Worker::CountLosses() {
   if (const uint32_t lost = receive_.TakeRingLosses()) {
     counters_.Add(forward::Counter::ring_lost, lost);
     lost_ += lost;
+    if (options_.handover != nullptr) options_.handover->Lost();
   }
   if (known_encap_) known_encap_->Done(taken_, lost_);
 }

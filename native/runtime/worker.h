@@ -30,6 +30,8 @@ struct WorkerOptions {
   bool kernel_segmentation;  // encap: super-frames go to the kernel whole
   bool known_encap;          // encap: plain packets of known pairs are carried by the kernel
   uint32_t strip_marker;     // decap: how frames that XDP stripped are known; 0: there are none
+  // Decap where the kernel carries known flows: the account, which outlives the worker.
+  forward::FlowHandover* handover = nullptr;
 };
 
 class Worker {
@@ -42,10 +44,11 @@ class Worker {
 
   // Starts the thread. A snapshot has been published. Frames flow when a filter lets them in.
   void Start();
-  // Decap. JS thread.
+  // Decap. JS thread. The second: through a program, where the kernel carries known flows.
   void SetUnderlayFilter(std::optional<uint32_t> strip_marker) {
     receive_.SetFilter(io::UnderlayFilter(strip_marker));
   }
+  void SetUnderlayFilter(const io::UniqueFd& program) { receive_.SetFilter(program); }
   // Encap. JS thread.
   void SetOverlayFilter(const io::OverlayFilterOptions& options, const wire::Mac& overlay_mac);
   // nullptr: every packet comes to this worker. JS thread.

@@ -74,6 +74,8 @@ class Stripped : public Flusher, public EventSink {
     contents.proxied.push_back({.address = 0x0a000063, .host = 0x0a00000a});
     snapshot_ = BuildSnapshot(1, std::make_shared<const ForwardingTable>(contents), {LocalHost()});
     pipeline_.SetStripMarker(kMarker);
+    pipeline_.SetHandover(&handover_);
+    flows_.Begin(1);
   }
 
   // The inner packet behind a header that holds marker and peer id as source MAC.
@@ -117,11 +119,25 @@ class Stripped : public Flusher, public EventSink {
     return found ? std::optional(found->mac) : std::nullopt;
   }
 
+  // The flow's entry, and how many of its frames are done with.
+  const KnownFlow& entry(const Bytes& ip) const { return entries_[SlotOf(ip)]; }
+  uint32_t done(const Bytes& ip) const { return counts_[SlotOf(ip)].done; }
+
   CounterBlock counters;
   std::vector<Bytes> sent;
   wire::VirtioNetHeader sent_virtio;
 
  private:
+  static uint32_t SlotOf(const Bytes& ip) {
+    uint32_t addresses[2];
+    std::memcpy(addresses, ip.data() + 12, sizeof addresses);
+    return FlowSlot(7, addresses[0], addresses[1]);
+  }
+
+  std::vector<KnownFlow> entries_ = std::vector<KnownFlow>(kKnownFlows);
+  std::vector<HandoverCount> counts_ = std::vector<HandoverCount>(kKnownFlows);
+  KnownFlows flows_{entries_};
+  FlowHandover handover_{flows_, counts_};
   SharedState shared_;
   Pipeline pipeline_;
   std::unique_ptr<Snapshot> snapshot_;
@@ -330,6 +346,31 @@ TEST_SUITE("pipeline") {
                                         random),
                        merged)
               .reason == DropReason::unsupported_gso);
+  }
+
+  TEST_CASE("the kernel may carry what only got new MACs, once the worker has sent it") {
+    std::mt19937 random(12);
+    const auto known = [&](test::PacketSpec spec, uint16_t peer_id = 7) {
+      Stripped gateway;
+      const Bytes ip = test::MakePacket(spec, random);
+      gateway.Process(ip, {}, peer_id);
+      CHECK(gateway.done(ip) == (peer_id == 7 ? 1 : 0));  // whatever became of it
+      return gateway.entry(ip).generation == 1;
+    };
+    const test::PacketSpec plain = {.source = 0x0a000014, .destination = 0x0a00000a};
+    const auto with = [&](auto change) {
+      test::PacketSpec spec = plain;
+      change(spec);
+      return spec;
+    };
+    CHECK(known(plain));
+    CHECK_FALSE(known(with([](auto& spec) { spec.tcp_flags |= wire::kTcpSyn; })));
+    CHECK_FALSE(known(with([](auto& spec) { spec.source = 0x0a00000a; })));       // gets another address
+    CHECK_FALSE(known(with([](auto& spec) { spec.source = 0x0a000033; })));       // unlisted
+    CHECK_FALSE(known(with([](auto& spec) { spec.destination = 0x0a00000b; })));  // no neighbor yet
+    CHECK_FALSE(known(with([](auto& spec) { spec.payload = 1600; })));            // too big
+    CHECK_FALSE(known(with([](auto& spec) { spec.fragment = wire::kMoreFragments; })));
+    CHECK_FALSE(known(plain, 8));
   }
 
   TEST_CASE("no length of a stripped frame is read beyond") {

@@ -8,6 +8,7 @@ import type {
   DataPlaneEvent,
   DataPlaneFactory,
   DataPlaneOptions,
+  Decapsulation,
   DropReason,
   Flow,
   FlowPage,
@@ -29,6 +30,8 @@ export interface MemoryDataPlaneBehaviour {
   readonly startError?: Error;
   /** Thrown by start() where kernel segmentation was asked for. */
   readonly segmentationError?: Error;
+  /** What decapsulation() answers where the kernel's part was asked for. Default: all of it works. */
+  readonly decapsulation?: Decapsulation;
   /** False: the workers never take up what is published. */
   readonly acknowledges?: boolean;
   readonly neighborSlots?: number;
@@ -147,6 +150,11 @@ export class MemoryDataPlane implements DataPlane {
 
   useKernelSegmentation(use: boolean): void {
     this.segmenting = use && this.options.kernelSegmentation === true ? 'kernel' : 'user-space';
+  }
+
+  decapsulation(): Decapsulation {
+    if (!this.options.xdpStrip) return { part: 'none', why: '', code: '' };
+    return this.#behaviour.decapsulation ?? { part: 'carried', why: '', code: '' };
   }
 
   segmentation(): Segmentation {

@@ -32,6 +32,7 @@ import type {
   DataPlaneEvent,
   DataPlaneFactory,
   DataPlaneOptions,
+  Decapsulation,
   DropReason,
   Flow,
   FlowPage,
@@ -161,6 +162,10 @@ class NativeDataPlaneAdapter implements DataPlane {
 
   segmentation(): Segmentation {
     return this.#native.segmentation();
+  }
+
+  decapsulation(): Decapsulation {
+    return this.#native.decapsulation();
   }
 
   close(): void {

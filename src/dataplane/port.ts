@@ -169,10 +169,21 @@ export interface DataPlane {
   useKernelSegmentation(use: boolean): void;
   /** "broken": the kernel's part stopped working, and the workers segment in user space by themselves. */
   segmentation(): Segmentation;
+  decapsulation(): Decapsulation;
   close(): void;
 }
 
 export type Segmentation = 'user-space' | 'kernel' | 'broken';
+
+/** How far the kernel decapsulates. */
+export interface Decapsulation {
+  /** stripped: the driver takes the outer headers off; carried: and known flows need no worker. */
+  readonly part: 'none' | 'stripped' | 'carried';
+  /** Why no further; empty: nothing failed. */
+  readonly why: string;
+  /** The errno's name that goes with it ("EBUSY"), or empty. */
+  readonly code: string;
+}
 
 export interface DataPlaneOptions {
   readonly overlay: { readonly ifindex: number; readonly name: string };
@@ -183,7 +194,10 @@ export interface DataPlaneOptions {
   readonly kernelSegmentation?: boolean;
   /** Encap: plain packets of pairs of hosts that the workers have decided about are carried by the kernel. */
   readonly knownEncap?: boolean;
-  /** XDP takes the outer headers off in the underlay's driver; start() throws where that fails. Default: false. */
+  /**
+   * XDP takes the outer headers off in the underlay's driver, and the kernel carries known flows, as far as that
+   * works here (decapsulation() tells). Default: false.
+   */
   readonly xdpStrip?: boolean;
   readonly onEvent: (event: DataPlaneEvent) => void;
 }

@@ -5,7 +5,7 @@
  */
 import { findingAt, InvalidSettingsError, type Finding as SettingsFinding } from '../config/finding.js';
 import type { Settings } from '../config/settings.js';
-import type { DataPlane, Features, KernelOffloads } from '../dataplane/port.js';
+import type { DataPlane, Decapsulation, Features, KernelOffloads } from '../dataplane/port.js';
 import type { Logger } from '../log.js';
 import type { Netlink } from '../net/netlink.js';
 import {
@@ -33,8 +33,9 @@ export interface Obstacle {
   readonly remedy: string;
 }
 
-/** auto stays below it until every golden case has been sent through it on real interfaces. */
-const STRIP_ON_REQUEST = 'the XDP strip runs only with dataplane.acceleration: full';
+/** ENA's limit for XDP programs in its driver that take a frame in one piece, bytes. */
+export const MOST_XDP_MTU = 3502;
+
 const SWITCHED_OFF = 'dataplane.acceleration is off';
 const USE_LESS = 'Set dataplane.acceleration: auto';
 
@@ -98,10 +99,29 @@ export function obstacleText({ why, remedy }: Obstacle): string {
   return remedy === '' ? why : `${why}. ${remedy}.`;
 }
 
+/** Why the driver of the underlay interface does not take the outer headers off. */
+function noStrip(interfaceName: string, mtu: number, { why, code }: Decapsulation): Obstacle {
+  if (code === 'EBUSY') {
+    const remedy = `Take it off: ip link set dev ${interfaceName} xdp off`;
+    return { why: `another XDP program is attached to ${interfaceName}`, remedy };
+  }
+  const remedy = mtu > MOST_XDP_MTU ? `Try ip link set dev ${interfaceName} mtu ${MOST_XDP_MTU}` : '';
+  const driver = `the driver of ${interfaceName}, with its MTU of ${mtu}, does not take the XDP program: ${why}`;
+  return { why: code === '' ? why : driver, remedy };
+}
+
+/** What the ladder asks of the data plane. */
+export type AcceleratedDataPlane = Pick<
+  DataPlane,
+  'useKernelSegmentation' | 'segmentation' | 'decapsulation'
+>;
+
 export interface AccelerationOptions {
   readonly settings: Settings;
   /** The underlay's. */
   readonly interfaceName: string;
+  /** The underlay's, at the start. */
+  readonly mtu: number;
   readonly kernel: KernelOffloads;
   readonly offloads: Offloads;
   readonly logger: Pick<Logger, 'info' | 'warn' | 'error'>;
@@ -114,8 +134,11 @@ export interface Acceleration {
   readonly wanted: { readonly kernelSegmentation: boolean; readonly xdpStrip: boolean };
   /** The data plane did not start with what is wanted. True: less is wanted now, try again. */
   lower(cause: unknown): boolean;
-  /** The data plane runs. */
-  attach(dataPlane: Pick<DataPlane, 'useKernelSegmentation' | 'segmentation'>): void;
+  /**
+   * The data plane runs.
+   * @throws SettingsError when the settings insist on a rung that did not come up.
+   */
+  attach(dataPlane: AcceleratedDataPlane): void;
   /** Links changed, and with them features, maybe. */
   follow(): void;
   /** Call once a second: what no notification tells. */
@@ -138,6 +161,7 @@ export function accelerate(
   return startAcceleration({
     settings: plan.settings,
     interfaceName: plan.underlay.interface,
+    mtu: plan.underlay.mtu,
     kernel,
     offloads: offloadsOf(plan, () => netlink.links(), kernel, logger),
     logger,
@@ -155,7 +179,7 @@ export function startAcceleration(options: AccelerationOptions): Acceleration {
 class Ladder implements Acceleration {
   readonly #options: AccelerationOptions;
   readonly #now: () => number;
-  #dataPlane: Pick<DataPlane, 'useKernelSegmentation' | 'segmentation'> | undefined;
+  #dataPlane: AcceleratedDataPlane | undefined;
   /** The kernel can segment EtherIP. */
   #segments = false;
   /** Why it does not at present; undefined: it does. */
@@ -193,7 +217,15 @@ class Ladder implements Acceleration {
     return true;
   }
 
-  attach(dataPlane: Pick<DataPlane, 'useKernelSegmentation' | 'segmentation'>): void {
+  attach(dataPlane: AcceleratedDataPlane): void {
+    const { settings, logger } = this.#options;
+    const obstacle = this.#strips ? this.#decapObstacle(dataPlane) : undefined;
+    if (obstacle !== undefined) {
+      if (settings.dataplane.acceleration === 'full' && dataPlane.decapsulation().part === 'none') {
+        throw new InvalidSettingsError([insistence(settings, obstacle)]);
+      }
+      logger.info(`decap does without a part of the kernel: ${obstacleText(obstacle)}`);
+    }
     this.#dataPlane = dataPlane;
     this.#using = this.#segments;
     this.#use(this.#obstacle === undefined);
@@ -226,13 +258,10 @@ class Ladder implements Acceleration {
 
   rungs(): Rungs {
     this.#notice();
-    const off = this.#options.settings.dataplane.acceleration === 'off';
     const encap = this.#obstacle;
     return {
       encap: encap === undefined ? { rung: 'segment', why: '' } : { rung: 'off', why: obstacleText(encap) },
-      decap: this.#strips
-        ? { rung: 'full', why: '' }
-        : { rung: 'off', why: off ? SWITCHED_OFF : STRIP_ON_REQUEST },
+      decap: this.#decap(),
     };
   }
 
@@ -241,11 +270,14 @@ class Ladder implements Acceleration {
   }
 
   notices(): string[] {
-    if (!this.#insists || this.#obstacle === undefined) return [];
+    if (!this.#insists) return [];
     const { acceleration } = this.#options.settings.dataplane;
-    return [
-      `dataplane.acceleration is ${acceleration}, but encap runs without: ${obstacleText(this.#obstacle)}`,
+    const decap = this.#decap();
+    const without = [
+      ...(this.#obstacle === undefined ? [] : [`encap runs without: ${obstacleText(this.#obstacle)}`]),
+      ...(acceleration === 'full' && decap.rung === 'off' ? [`decap runs without: ${decap.why}`] : []),
     ];
+    return without.map((what) => `dataplane.acceleration is ${acceleration}, but ${what}`);
   }
 
   close(): void {
@@ -253,9 +285,26 @@ class Ladder implements Acceleration {
     this.#options.offloads.release();
   }
 
-  /** Where it cannot be attached the workers do not start: full insists. */
   get #strips(): boolean {
-    return this.#options.settings.dataplane.acceleration === 'full';
+    return ['auto', 'full'].includes(this.#options.settings.dataplane.acceleration);
+  }
+
+  #decap(): Rungs['decap'] {
+    const { acceleration } = this.#options.settings.dataplane;
+    if (!this.#strips) return { rung: 'off', why: `dataplane.acceleration is ${acceleration}` };
+    if (this.#dataPlane === undefined) return { rung: 'off', why: 'the workers do not run' };
+    const obstacle = this.#decapObstacle(this.#dataPlane);
+    const why = obstacle === undefined ? '' : obstacleText(obstacle);
+    return { rung: this.#dataPlane.decapsulation().part === 'none' ? 'off' : 'full', why };
+  }
+
+  /** Undefined: the kernel decapsulates all it can. */
+  #decapObstacle(dataPlane: Pick<DataPlane, 'decapsulation'>): Obstacle | undefined {
+    const decapsulation = dataPlane.decapsulation();
+    if (decapsulation.part === 'carried') return undefined;
+    const { interfaceName, mtu } = this.#options;
+    if (decapsulation.part === 'none') return noStrip(interfaceName, mtu, decapsulation);
+    return { why: `known flows take the workers, too: ${decapsulation.why}`, remedy: '' };
   }
 
   get #insists(): boolean {

@@ -10,7 +10,14 @@ import { nativeOffloads } from '../dataplane/native-data-plane.js';
 import type { KernelOffloads } from '../dataplane/port.js';
 import { VpcConnError } from '../errors.js';
 import { type Link, type Netlink, openNetlink } from '../net/netlink.js';
-import { fitSegmentation, insistence, listed, obstacleText, probeSegmentation } from './acceleration.js';
+import {
+  fitSegmentation,
+  insistence,
+  listed,
+  MOST_XDP_MTU,
+  obstacleText,
+  probeSegmentation,
+} from './acceleration.js';
 import { probeGuard } from './guard.js';
 import { offloadsOf, onOff } from './offloads.js';
 import { makePlan, type Plan, type PlannedPeer, readMachine, TUNNEL_OVERHEAD } from './plan.js';
@@ -40,9 +47,6 @@ export interface PreflightProbes {
 
 /** Inner packets below this are refused by no host, but every application suffers (RFC 791: 576). */
 const COMFORTABLE_MTU = 576;
-
-/** ENA's limit for XDP programs in its driver that take a frame in one piece, bytes. */
-const MOST_XDP_MTU = 3502;
 
 /** Everything worth knowing before a start, errors first. Rejects only when nothing could be asked at all. */
 export async function preflight(settings: Settings, probes: PreflightProbes = {}): Promise<Finding[]> {

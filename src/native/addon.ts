@@ -118,8 +118,8 @@ export interface NativeDataPlaneOptions {
   /** Encap: plain packets of pairs of hosts that the workers have decided about are carried by the kernel. */
   knownEncap?: boolean;
   /**
-   * An XDP program takes the outer headers off in the underlay's driver, so that the kernel merges the inner TCP
-   * (decap rung "full"); start() throws if it cannot be attached.
+   * An XDP program takes the outer headers off in the underlay's driver, so that the kernel merges the inner TCP,
+   * and carries known flows by itself (decap rung "full"), as far as that works here: see decapsulation().
    */
   xdpStrip?: boolean;
   onEvents: (events: NativeEvent[]) => void;
@@ -159,6 +159,8 @@ export interface NativeDataPlane {
   segmentation(): 'user-space' | 'kernel' | 'broken';
   /** Frames stripped by XDP, and forgeries it dropped; undefined: it is not attached. */
   stripCounts(): { stripped: bigint; spoofed: bigint } | undefined;
+  /** How far the kernel decapsulates, and why no further. `code`: an errno's name, or empty. */
+  decapsulation(): { part: 'none' | 'stripped' | 'carried'; why: string; code: string };
   /** Stops and joins the threads, unmaps, closes. Synchronous, bounded, idempotent. */
   close(): void;
 }

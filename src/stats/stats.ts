@@ -15,12 +15,13 @@ export interface Earlier {
 const DIRECTIONS: Readonly<Record<string, string>> = {
   encap: 'encap (overlay to underlay)',
   decap: 'decap (underlay to overlay)',
-  'slow-path': 'slow path (ARP)',
+  'slow-path': 'kernel and slow path (ARP)',
 };
 
 /** Counters worth a word when they are not zero; those in the tables and drops are not among them. */
 const REMARKS: Readonly<Record<string, string>> = {
   rx_super_frames: 'super-frames received',
+  carried_by_kernel: 'frames carried by the kernel alone',
   held: 'frames waited for ARP',
   mss_clamped: 'TCP MSS options lowered',
   checksums_mended: 'checksums mended',

@@ -109,10 +109,11 @@ t.test('auto: 64 MiB both ways, every frame fits the wire', { skip }, async (t) 
   for (const gateway of [a, b]) {
     t.match((await status(gateway)).acceleration, {
       encap: { rung: 'segment', why: '' },
-      decap: { rung: 'off', why: /XDP/ },
+      decap: { rung: 'full', why: '' },
     });
   }
-  const tooLarge = await capture(lab, 'large', 'greater', '1515');
+  // Stripped frames that the kernel merged were not on the wire like that.
+  const tooLarge = await capture(lab, 'large', 'greater', '1515', 'and', 'ip', 'proto', '97');
   const bytes = 64 * MIB + 7;
   for (const [from, to] of BOTH) {
     const result = await tcpTransfer(lab, { from, to, bytes });

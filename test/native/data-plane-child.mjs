@@ -104,6 +104,8 @@ async function reach() {
   if (stage === 'published') return reached;
   try {
     dataPlane.start();
+    const { part, why } = dataPlane.decapsulation();
+    if (stage === 'xdp-strip' && part !== 'carried') throw new Error(why);
   } catch (error) {
     // A kernel may lack what a rung needs: then there is nothing to test.
     if (!(stage in RUNGS)) throw error;

@@ -30,7 +30,7 @@ const PEER_NUMBERS = 256;
 /** Verdicts on what may not even reach a worker: the socket filter leaves it to the kernel, where it ends. */
 const LEFT_TO_KERNEL = ['to_gateway', 'malformed_ipv4', 'outer_malformed', 'unknown_ethertype'];
 /** How a rung works, and not what becomes of a frame. */
-const OWN_WAY = ['batches', 'sleeps', 'tx_super_frames'];
+const OWN_WAY = ['batches', 'sleeps', 'tx_super_frames', 'carried_by_kernel'];
 
 type StepJson = CaseJson['steps'][number];
 interface WireStep extends StepJson {
@@ -122,9 +122,10 @@ interface Seen extends Outcome {
   /** Not to be had from memory. */
   peers: Record<string, number>[];
   leftToKernel: string[];
-  /** Given to the kernel whole, and stripped by the driver: what the rungs are for. */
+  /** Given to the kernel whole, stripped by the driver, carried by the kernel: what the rungs are for. */
   superFrames: number;
   stripped: number;
+  carried: number;
 }
 
 const notZero = (counters: Record<string, number>): Record<string, number> =>
@@ -238,6 +239,7 @@ async function runCase(rig: Rig, golden: WireCase): Promise<{ expected: Outcome;
     leftToKernel: [],
     superFrames: 0,
     stripped: 0,
+    carried: 0,
   };
   const markers = { frames: 0, bytes: 0 };
   const subject: Subject = { rig, memory, expected, seen, markers, before, patience: PATIENCE, adjusted: {} };
@@ -251,6 +253,7 @@ async function runCase(rig: Rig, golden: WireCase): Promise<{ expected: Outcome;
   add(counters, 'rx_frames', -markers.frames);
   add(counters, 'punted', -markers.frames);
   seen.superFrames = counters.tx_super_frames ?? 0;
+  seen.carried = counters.carried_by_kernel ?? 0;
   seen.stripped = after.stripped - before.stripped;
   add(counters, 'rx_bytes', -markers.bytes);
   seen.counters = notZero(counters);
@@ -295,7 +298,7 @@ t.test('every golden case on every rung', { skip }, async (t) => {
         return;
       }
       let peers = 0;
-      const used = { superFrames: 0, stripped: 0 };
+      const used = { superFrames: 0, stripped: 0, carried: 0 };
       const outcomes: { expected: Outcome; seen: Seen }[] = [];
       for (const golden of cases) {
         peers += golden.table.peers.length;
@@ -308,6 +311,7 @@ t.test('every golden case on every rung', { skip }, async (t) => {
         outcomes.push({ expected, seen });
         used.superFrames += seen.superFrames;
         used.stripped += seen.stripped;
+        used.carried += seen.carried;
         const compared = (outcome: Outcome) => ({
           frames: outcome.frames,
           arp: arpOf(outcome),
@@ -331,6 +335,7 @@ t.test('every golden case on every rung', { skip }, async (t) => {
       // Otherwise the rung would not be what its name says.
       t.equal(used.superFrames > 0, options.kernelSegmentation === true, 'the kernel cut super-frames');
       t.equal(used.stripped > 0, options.xdpStrip === true, 'the driver took outer headers off');
+      t.equal(used.carried > 0, options.xdpStrip === true, 'the kernel carried known flows');
       await rig.stop();
     });
   }

@@ -1,7 +1,7 @@
 // Which rung: decided by probing, followed while it runs.
 import t, { type Test } from 'tap';
 import type { Settings } from '../../src/config/settings.js';
-import type { Segmentation } from '../../src/dataplane/port.js';
+import type { Decapsulation, Segmentation } from '../../src/dataplane/port.js';
 import { SettingsError } from '../../src/errors.js';
 import { segmentationNeeds, startAcceleration } from '../../src/gateway/acceleration.js';
 import { createOffloads } from '../../src/gateway/offloads.js';
@@ -33,6 +33,7 @@ function ladderCase(t: Test, wanted: Wanted = {}, change: (kernel: OffloadsDoubl
     const ladder = startAcceleration({
       settings: settings({ dataplane: { ...settings().dataplane, ...wanted } }),
       interfaceName: 'eth2',
+      mtu: 9001,
       kernel,
       offloads,
       logger,
@@ -53,6 +54,8 @@ function running(t: Test, wanted: Wanted = {}, change?: (kernel: OffloadsDouble)
     state: 'kernel' as Segmentation,
     useKernelSegmentation: (use: boolean) => void dataPlane.told.push(use),
     segmentation: () => dataPlane.state,
+    decapsulated: { part: 'carried', why: '', code: '' } as Decapsulation,
+    decapsulation: () => dataPlane.decapsulated,
   };
   ladder.attach(dataPlane);
   return { ...built, ladder, dataPlane };
@@ -88,10 +91,13 @@ t.test('off: nothing is probed, nothing switched', async (t) => {
 t.test('auto and segment on a machine that fits', async (t) => {
   for (const acceleration of ['auto', 'segment'] as const) {
     const { kernel, ladder, dataPlane } = running(t, { acceleration });
-    t.same(ladder.wanted, { kernelSegmentation: true, xdpStrip: false });
-    t.match(ladder.rungs(), {
+    t.same(ladder.wanted, { kernelSegmentation: true, xdpStrip: acceleration === 'auto' });
+    t.same(ladder.rungs(), {
       encap: { rung: 'segment', why: '' },
-      decap: { rung: 'off', why: /XDP strip/ },
+      decap:
+        acceleration === 'auto'
+          ? { rung: 'full', why: '' }
+          : { rung: 'off', why: 'dataplane.acceleration is segment' },
     });
     t.same([kernel.set, dataPlane.told, ladder.notices()], [[], [], []]);
   }
@@ -218,7 +224,7 @@ t.test('leave: steps down at once, and up again', async (t) => {
 
 t.test('leave: wrong from the start, right later', async (t) => {
   const { kernel, ladder, dataPlane } = running(t, { offloads: 'leave' }, turnOn(TSO));
-  t.same(ladder.wanted, { kernelSegmentation: true, xdpStrip: false }, 'set up, for later');
+  t.same(ladder.wanted, { kernelSegmentation: true, xdpStrip: true }, 'set up, for later');
   t.same(dataPlane.told, [false]);
   kernel.turn(TSO, false);
   ladder.follow();
@@ -312,10 +318,68 @@ t.test('workers that do not start: auto wants less, segment does not', async (t)
   const auto = ladderCase(t, {}, turnOn(TSO));
   const ladder = auto.start();
   t.ok(ladder.lower(new Error('ioctl(TUNSETIFF): Device or resource busy')));
-  t.same(ladder.wanted, { kernelSegmentation: false, xdpStrip: false });
+  t.same(ladder.wanted, { kernelSegmentation: false, xdpStrip: true });
   t.match(ladder.rungs().encap, { rung: 'off', why: /does not start: ioctl\(TUNSETIFF\)/ });
   t.equal(auto.kernel.is(TSO), true, 'set back');
   t.notOk(ladder.lower(new Error('again')), 'nothing lower is left');
   t.notOk(ladderCase(t, { acceleration: 'segment' }).start().lower(new Error('no')));
   t.notOk(ladderCase(t, { acceleration: 'off' }).start().lower(new Error('no')));
+});
+
+const REFUSED: Decapsulation = { part: 'none', why: 'bpf(BPF_LINK_CREATE) on eth2: refused', code: 'EINVAL' };
+const BUSY: Decapsulation = { ...REFUSED, code: 'EBUSY' };
+const STRIPPED: Decapsulation = { part: 'stripped', why: 'no TCX', code: 'EINVAL' };
+
+t.test('decap: what the driver does not take is said, with the MTU that it may take', async (t) => {
+  const cases = [
+    [
+      REFUSED,
+      'off',
+      /eth2, with its MTU of 9001, does not take.*refused\. Try ip link set dev eth2 mtu 3502/,
+    ],
+    [BUSY, 'off', /another XDP program is attached to eth2\. Take it off: ip link set dev eth2 xdp off/],
+    [STRIPPED, 'full', /known flows take the workers, too: no TCX/],
+    [{ part: 'none', why: 'the self-test failed', code: '' }, 'off', /^the self-test failed/],
+  ] as const;
+  for (const [decapsulated, rung, why] of cases) {
+    const built = ladderCase(t);
+    const ladder = built.start();
+    const attach = () =>
+      ladder.attach({
+        useKernelSegmentation: () => {},
+        segmentation: () => 'kernel',
+        decapsulation: () => decapsulated,
+      });
+    attach();
+    t.match(ladder.rungs().decap, { rung, why });
+    t.equal(built.log.filter(([level]) => level === 'info').length, 1);
+    t.same(ladder.notices(), [], 'auto: nothing to complain of');
+  }
+});
+
+t.test('decap: full insists on the strip, not on what goes beyond it', async (t) => {
+  const insisting = (decapsulated: Decapsulation) => {
+    const ladder = ladderCase(t, { acceleration: 'full' }).start();
+    return () =>
+      ladder.attach({
+        useKernelSegmentation: () => {},
+        segmentation: () => 'kernel',
+        decapsulation: () => decapsulated,
+      });
+  };
+  t.throws(insisting(BUSY), {
+    code: 'acceleration-unavailable',
+    exitCode: 2,
+    message: /another XDP program/,
+  });
+  t.throws(insisting(REFUSED), SettingsError);
+  t.doesNotThrow(insisting(STRIPPED));
+});
+
+t.test('decap: a program that was taken off later is a notice where the settings insist', async (t) => {
+  const { ladder, dataPlane } = running(t, { acceleration: 'full' });
+  t.same(ladder.notices(), []);
+  dataPlane.decapsulated = { part: 'none', why: 'somebody took the XDP program off eth2', code: '' };
+  t.match(ladder.rungs().decap, { rung: 'off', why: /took the XDP program off/ });
+  t.match(ladder.notices(), [/acceleration is full, but decap runs without: somebody/]);
 });

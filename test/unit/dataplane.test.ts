@@ -129,6 +129,7 @@ function addonDouble(changes: Partial<NativeDataPlane> = {}) {
     useKernelSegmentation: (use) => seen.used.push(use),
     segmentation: () => 'kernel',
     stripCounts: () => undefined,
+    decapsulation: () => ({ part: 'carried', why: '', code: '' }),
     close: () => {
       seen.closed += 1;
     },
@@ -207,6 +208,7 @@ t.test('the adapter', async (t) => {
   dataPlane.useKernelSegmentation(false);
   t.same(seen.used, [false]);
   t.equal(dataPlane.segmentation(), 'kernel');
+  t.same(dataPlane.decapsulation(), { part: 'carried', why: '', code: '' });
 
   const frame = Buffer.from('ff', 'hex');
   seen.options?.onEvents([

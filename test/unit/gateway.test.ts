@@ -103,7 +103,7 @@ t.test('start: guard first, then table, workers, peers; stop in reverse', async 
     workers: 1,
     spinMicroseconds: 50,
     kernelSegmentation: true,
-    xdpStrip: false,
+    xdpStrip: true,
     onEvent: dataPlane.options.onEvent,
   });
   t.match(parseArp(dataPlane.sent[0]?.frame ?? new Uint8Array()), {
@@ -239,7 +239,7 @@ t.test('status', async (t) => {
     underlay: { interface: 'eth2', address: '198.18.0.1', mac: UNDERLAY.mac, mtu: 1500, up: true },
     acceleration: {
       encap: { rung: 'segment', why: '' },
-      decap: { rung: 'off', why: /XDP strip runs only with dataplane.acceleration: full/ },
+      decap: { rung: 'full', why: '' },
     },
     offloads: [],
     guard: { state: 'up', method: 'netdev ingress' },

@@ -84,7 +84,7 @@ t.test('stats', async (t) => {
 DIRECTION                    RX FRAMES  RX BYTES  TX FRAMES  TX BYTES  DROPPED
 encap (overlay to underlay)       2000   3.00 MB       1800   2.80 MB       24
 decap (underlay to overlay)          0       0 B          0       0 B        0
-slow path (ARP)                      0       0 B          0       0 B        0
+kernel and slow path (ARP)           0       0 B          0       0 B        0
 
 PEER   RX PACKETS  RX BYTES  TX PACKETS  TX BYTES
 vpc-b           5     500 B        2000   2.50 MB
@@ -108,7 +108,7 @@ t.test('stats with rates', async (t) => {
 DIRECTION                    RX FRAMES  RX/S      RX RATE  TX FRAMES  TX/S      TX RATE  DROPPED
 encap (overlay to underlay)       6000  2000  24.0 Mbit/s       5400  1800  22.4 Mbit/s       24
 decap (underlay to overlay)          0     0      0 bit/s          0     0      0 bit/s        0
-slow path (ARP)                      0     -            -          0     -            -        0
+kernel and slow path (ARP)           0     -            -          0     -            -        0
 
 PEER   RX PACKETS  RX/S  RX RATE  TX PACKETS  TX/S      TX RATE
 vpc-b           5     0  0 bit/s        6000  2000  20.0 Mbit/s

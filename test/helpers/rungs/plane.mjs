@@ -69,6 +69,11 @@ const calls = {
       plane = undefined;
       return error.message;
     }
+    const { part, why } = plane.decapsulation();
+    if (options.xdpStrip && part !== 'carried') {
+      plane.close();
+      return why;
+    }
     await acknowledged(generation);
     return undefined;
   },
