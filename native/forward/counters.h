@@ -16,7 +16,6 @@ namespace vpc_conn::forward {
 //   carried_by_kernel: those of forwarded that no worker saw (rung full)
 //   rx_frames = forwarded + punted + held + drops on reception; held = hold_released + drops after waiting +
 //   waiting
-//   known: of the frames, those that the kernel carried by itself
 #define VPC_CONN_COUNTERS(X) \
   X(rx_frames)               \
   X(rx_bytes)                \
@@ -39,7 +38,6 @@ namespace vpc_conn::forward {
   X(ecn_unexpected)          \
   X(etherip_reversed)        \
   X(coalesced)               \
-  X(known)                   \
   X(batches)                 \
   X(sleeps)
 

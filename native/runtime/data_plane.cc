@@ -238,10 +238,10 @@ void DataPlane::AddKnownCounts(std::span<uint64_t> row, const io::KnownEncap& kn
     add(Counter::rx_bytes, counts.frame_bytes);
     add(Counter::tx_frames, counts.packets);
     add(Counter::tx_bytes, counts.bytes + counts.packets * wire::kOuterHeaders);
-    add(Counter::known, counts.frames);
   }
   const uint64_t failed = known.ReadCounts(KNOWN_FAILED).frames;
   add(Counter::forwarded, frames - failed);
+  add(Counter::carried_by_kernel, frames - failed);
   row[forward::kPlainCounters + static_cast<size_t>(DropReason::tx_failed)] += failed;
   add(Counter::ring_lost, known.ReadCounts(KNOWN_SHED).frames);
 }
