@@ -119,6 +119,9 @@ class IgnoredEvents : public forward::EventSink {
   void Arp(uint16_t, std::span<const uint8_t>) override {}
   bool Keepalive(uint16_t, std::span<const uint8_t>) override { return true; }
   void Unlisted(uint16_t, uint32_t) override {}
+  void Unresolved(uint16_t, const wire::Ipv6Address&) override {}
+  void Heard(uint16_t, const wire::Ipv6Address&) override {}
+  void NeighborDiscovery(uint16_t, std::span<const uint8_t>) override {}
 };
 
 class DiscardingFlusher : public forward::Flusher {
