@@ -100,7 +100,7 @@ export class OffloadsDouble implements KernelOffloads {
     'tx-tcp6-segmentation': { active: true, changeable: true },
   };
   /** The driver leaves these as they are. */
-  stubborn: string[] = [];
+  unswitchable: string[] = [];
   probed: string | undefined;
   probes = 0;
   /** Thrown by both. */
@@ -119,7 +119,7 @@ export class OffloadsDouble implements KernelOffloads {
     if (this.setError) throw this.setError;
     this.set.push([name, { ...wanted }]);
     for (const [feature, on] of Object.entries(wanted))
-      if (!this.stubborn.includes(feature)) this.turn(feature, on);
+      if (!this.unswitchable.includes(feature)) this.turn(feature, on);
   }
 
   probeSegmentation(): string | undefined {

@@ -154,7 +154,7 @@ t.test('what keeps from the rung: auto goes without, segment refuses with the re
       {},
       (kernel) => {
         kernel.turn(TSO, true);
-        kernel.stubborn = [TSO];
+        kernel.unswitchable = [TSO];
       },
       /driver of eth2 does not switch tx-tcp-segmentation/,
       /acceleration: auto/,
@@ -199,7 +199,7 @@ t.test('half of what is needed helps nobody: it is set back', async (t) => {
   const { kernel, ladder } = running(t, {}, (kernel) => {
     kernel.turn(TSO, true);
     kernel.turn('tx-tcp-ecn-segmentation', true);
-    kernel.stubborn = ['tx-tcp-ecn-segmentation'];
+    kernel.unswitchable = ['tx-tcp-ecn-segmentation'];
   });
   t.match(ladder.rungs().encap, { rung: 'off', why: /does not switch tx-tcp-ecn-segmentation/ });
   t.equal(kernel.is(TSO), true);

@@ -244,7 +244,7 @@ t.test('other interfaces, namespaces and boots are not ours', async (t) => {
 
 t.test('what the driver does not switch is told, and not held', async (t) => {
   const { kernel, gateway, file } = machine(t);
-  kernel.stubborn = [TSO];
+  kernel.unswitchable = [TSO];
   const { offloads } = gateway('a');
   t.same(offloads.hold(NEEDS), [TSO]);
   t.same(offloads.changes(), []);
