@@ -24,7 +24,10 @@ const FAULTS = [
 const FIELDS = [
   ...['frame.number', 'frame.protocols', 'ip.src', 'ip.dst', '_ws.expert.message'],
   ...['ip.checksum.status', 'icmp.checksum.status', 'icmpv6.checksum.status'],
+  ...['ip.len', 'ip.hdr_len', 'ipv6.plen'],
 ];
+const IPV6_HEADER = 40;
+const ICMP_HEADER = 8;
 /** Of a checksum, as fields print it. */
 const GOOD = '1';
 
@@ -54,14 +57,29 @@ export async function faultsIn(capture: string): Promise<string[]> {
  * while vpc-conn does not run. Its other checksums are right.
  */
 function isCutQuote(line: string): boolean {
-  const [, protocols = '', , , , ...statuses] = line.split('\t');
-  const others = statuses
-    .join(',')
-    .split(',')
-    .filter((status) => status !== '');
-  const cut =
-    /:(icmp:ip(:etherip:eth:ethertype:(ip|ipv6))?|icmpv6:ipv6(:ipv6\.\w+)*):(tcp|udp)(:data)?$/.test(
-      protocols,
-    );
-  return cut && others.every((status) => status === GOOD) && line.includes('Bad checksum');
+  const [, protocols = '', , , , ip, icmp, icmp6, ...lengths] = line.split('\t');
+  const others = [ip, icmp, icmp6].join(',').split(',');
+  return (
+    quoteIsCut(protocols.split(':'), lengths) &&
+    others.every((status) => status === '' || status === GOOD) &&
+    line.includes('Bad checksum')
+  );
+}
+
+/** Whether a quoted packet says that it is longer than the ICMP error has room for. */
+function quoteIsCut(protocols: readonly string[], [lengths, headers, payloads]: readonly string[]): boolean {
+  const numbers = (text = '') => text.split(',').map(Number);
+  const [v4, v4Headers, v6] = [numbers(lengths), numbers(headers), numbers(payloads)];
+  let room = Number.POSITIVE_INFINITY;
+  let payload = 0;
+  for (const protocol of protocols) {
+    if (protocol === 'ip' || protocol === 'ipv6') {
+      const header = protocol === 'ip' ? (v4Headers.shift() ?? 0) : IPV6_HEADER;
+      payload = protocol === 'ip' ? (v4.shift() ?? 0) - header : (v6.shift() ?? 0);
+      if (header + payload > room) return true;
+    } else if (protocol === 'icmp' || protocol === 'icmpv6') {
+      room = payload - ICMP_HEADER;
+    }
+  }
+  return false;
 }
