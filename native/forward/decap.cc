@@ -251,7 +251,8 @@ void SendToOverlay(const Packet& packet, const Arrival& arrival, Context& contex
                                .csum_offset = wire::kTcpChecksumOffset});
 }
 
-Verdict DeliverFrame(wire::Cursor& cursor, Arrival arrival, Context& context) {
+// May lower the segment size of a super-frame in `arrival`.
+Verdict DeliverFrame(wire::Cursor& cursor, Arrival& arrival, Context& context) {
   const ForwardingTable& table = context.table();
   const TableContents& contents = table.contents();
   const Peer& peer = *arrival.peer;
@@ -377,9 +378,8 @@ Verdict DecapsulateStripped(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t*
   // The program merged the ECN fields.
   const uint8_t tos = cursor.left() > wire::kIpv4TosOffset ? cursor.position()[wire::kIpv4TosOffset] : 0;
   const bool verified = (frame.virtio.flags & wire::kVirtioDataValid) != 0;
-  return DeliverFrame(
-      cursor, {peer, ethernet, wire::MacToInteger(ethernet), tos, verified, frame.virtio, frame, true},
-      context);
+  Arrival arrival{peer, ethernet, wire::MacToInteger(ethernet), tos, verified, frame.virtio, frame, true};
+  return DeliverFrame(cursor, arrival, context);
 }
 
 // An ICMP error about an outer packet of ours that was too big for a router on the way (RFC 1191). Believed
@@ -511,13 +511,13 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
 
   CountReceived(frame, *peer, 1, inner_length, context);
 
-  const Arrival arrival{peer,
-                        ethernet,
-                        wire::MacToInteger(ethernet + 6),
-                        outer.ip[wire::kIpv4TosOffset],
-                        (frame.virtio.flags & wire::kVirtioDataValid) != 0,
-                        wire::VirtioNetHeader{},
-                        frame};
+  Arrival arrival{peer,
+                  ethernet,
+                  wire::MacToInteger(ethernet + 6),
+                  outer.ip[wire::kIpv4TosOffset],
+                  (frame.virtio.flags & wire::kVirtioDataValid) != 0,
+                  wire::VirtioNetHeader{},
+                  frame};
   switch (const uint16_t type = wire::EtherType(ethernet)) {
     case wire::kEtherTypeIpv4:
       return DeliverFrame(cursor, arrival, context);

@@ -9,16 +9,19 @@ ForwardingTable::ForwardingTable(TableContents contents) : contents_(std::move(c
   const auto& c = contents_;
   by_address_.Reserve(c.proxied.size());
   by_host_.Reserve(c.proxied.size());
-  for (uint32_t i = 0; i < c.proxied.size(); i++) {
-    const ProxiedEntry& entry = c.proxied[i];
+  for (const ProxiedEntry& entry : c.proxied) {
     const uint32_t mask = MaskOf(entry.prefix_length);
-    by_address_.Put(EncapKey(entry.address & mask, entry.prefix_length), i);
-    by_host_.Put(DecapKey(entry.peer, entry.host & mask, entry.prefix_length), i);
-    if (std::find(lengths_.begin(), lengths_.end(), entry.prefix_length) == lengths_.end()) {
-      lengths_.push_back(entry.prefix_length);
+    const uint32_t address = entry.address & mask;
+    const uint32_t host = entry.host & mask;
+    by_address_.Put(EncapKey(address, entry.prefix_length), {host, entry.peer});
+    by_host_.Put(DecapKey(entry.peer, host, entry.prefix_length), {address, entry.peer});
+    const auto same = [&](const Prefix& prefix) { return prefix.length == entry.prefix_length; };
+    if (std::none_of(prefixes_.begin(), prefixes_.end(), same)) {
+      prefixes_.push_back({mask, entry.prefix_length});
     }
   }
-  std::sort(lengths_.rbegin(), lengths_.rend());
+  std::sort(prefixes_.begin(), prefixes_.end(),
+            [](const Prefix& a, const Prefix& b) { return a.length > b.length; });
 
   peer_by_pair_.Reserve(c.peers.size());
   peer_by_id_.Reserve(c.peers.size());
@@ -46,25 +49,12 @@ ForwardingTable::ForwardingTable(TableContents contents) : contents_(std::move(c
   v6_.Build(c.proxied6, c.reserved6);
 }
 
-std::optional<ForwardingTable::FarHost> ForwardingTable::FarHostOf(uint32_t destination) const {
-  for (uint8_t length : lengths_) {
-    const uint32_t mask = MaskOf(length);
-    if (const uint32_t* index = by_address_.Find(EncapKey(destination & mask, length))) {
-      const ProxiedEntry& entry = contents_.proxied[*index];
-      return FarHost{entry.peer, (entry.host & mask) | (destination & ~mask)};
-    }
-  }
-  return std::nullopt;
-}
-
 std::optional<uint32_t> ForwardingTable::ProxiedAddressOf(uint16_t peer, uint32_t far_host) const {
-  for (uint8_t length : lengths_) {
-    const uint32_t mask = MaskOf(length);
-    if (const uint32_t* index = by_host_.Find(DecapKey(peer, far_host & mask, length))) {
-      const ProxiedEntry& entry = contents_.proxied[*index];
-      const uint32_t proxied = (entry.address & mask) | (far_host & ~mask);
+  for (const Prefix& prefix : prefixes_) {
+    if (const Target* to = by_host_.Find(DecapKey(peer, far_host & prefix.mask, prefix.length))) {
+      const uint32_t proxied = to->address | (far_host & ~prefix.mask);
       // A longer prefix may have given this address to another host: what answers to it would go there.
-      if (lengths_.size() > 1) {
+      if (prefixes_.size() > 1) {
         const auto back = FarHostOf(proxied);
         if (!back || back->peer != peer || back->address != far_host) return std::nullopt;
       }

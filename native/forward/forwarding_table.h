@@ -66,13 +66,25 @@ class ForwardingTable {
     uint32_t address;
   };
   // Encapsulation: the far host that `destination` stands for. Longest match first.
-  std::optional<FarHost> FarHostOf(uint32_t destination) const;
+  std::optional<FarHost> FarHostOf(uint32_t destination) const {
+    for (const Prefix& prefix : prefixes_) {
+      if (const Target* to = by_address_.Find(EncapKey(destination & prefix.mask, prefix.length))) {
+        return FarHost{to->peer, to->address | (destination & ~prefix.mask)};
+      }
+    }
+    return std::nullopt;
+  }
 
   // Decapsulation: the proxied address of a far host of peer `peer` (index). Longest match first. None if a
   // longer entry has taken that address for another host.
   std::optional<uint32_t> ProxiedAddressOf(uint16_t peer, uint32_t far_host) const;
 
-  bool IsProxied(uint32_t address) const { return FarHostOf(address).has_value(); }
+  bool IsProxied(uint32_t address) const {
+    for (const Prefix& prefix : prefixes_) {
+      if (by_address_.Find(EncapKey(address & prefix.mask, prefix.length)) != nullptr) return true;
+    }
+    return false;
+  }
   bool IsReserved(uint32_t address) const { return reserved_.Find(address) != nullptr; }
 
   // The peer of an outer (local, remote) address pair; nullptr: unknown.
@@ -109,10 +121,20 @@ class ForwardingTable {
     return (uint64_t{peer} << 40) | (uint64_t{network} << 8) | length;
   }
 
+  struct Prefix {
+    uint32_t mask;
+    uint8_t length;
+  };
+  // Where a prefix leads: the bits of `mask`; the others stay.
+  struct Target {
+    uint32_t address;
+    uint16_t peer;
+  };
+
   TableContents contents_;
-  std::vector<uint8_t> lengths_;  // prefix lengths in use, longest first
-  FlatMap<uint32_t> by_address_;  // -> index into proxied
-  FlatMap<uint32_t> by_host_;
+  std::vector<Prefix> prefixes_;  // lengths in use, longest first
+  FlatMap<Target> by_address_;    // -> far hosts
+  FlatMap<Target> by_host_;       // -> proxied addresses
   FlatMap<uint16_t> peer_by_pair_;
   FlatMap<uint16_t> peer_by_id_;
   FlatMap<uint8_t> reserved_;

@@ -73,13 +73,17 @@ inline std::optional<DropReason> ParsePacket(wire::Cursor& cursor, Packet& packe
     return DropReason::malformed_ipv4;
   }
   if (packet.HasL4Header()) {
-    if (packet.l4_length < L4HeaderLength(packet.protocol)) return DropReason::malformed_l4;
     if (packet.protocol == wire::kProtocolTcp) {
+      if (packet.l4_length < wire::kTcpHeader) return DropReason::malformed_l4;
       const uint32_t tcp_header = (packet.l4[wire::kTcpDataOffset] >> 4) * 4u;
       if (tcp_header < wire::kTcpHeader || tcp_header > packet.l4_length) return DropReason::malformed_l4;
-    } else if (packet.protocol == wire::kProtocolUdp && !packet.IsFragment()) {
+    } else if (packet.protocol == wire::kProtocolUdp) {
+      if (packet.l4_length < wire::kUdpHeader) return DropReason::malformed_l4;
+      if (packet.IsFragment()) return std::nullopt;
       const uint32_t udp_length = wire::LoadBe16(packet.l4 + wire::kUdpLengthOffset);
       if (udp_length < wire::kUdpHeader || udp_length > packet.l4_length) return DropReason::malformed_l4;
+    } else if (packet.l4_length < L4HeaderLength(packet.protocol)) {
+      return DropReason::malformed_l4;
     }
   }
   return std::nullopt;
@@ -104,6 +108,10 @@ inline std::optional<DropReason> UnforwardableMac(const uint8_t* ethernet) {
 
 // Addresses no packet may carry between hosts (rfc-checklist 51). nullopt: fine.
 inline std::optional<DropReason> UnforwardableDestination(uint32_t address) {
+  const uint32_t network = address >> 24;
+  if (network - 1 < 0xe0 - 1 && network != 127 && !wire::IsLinkLocal(address)) [[likely]] {
+    return std::nullopt;
+  }
   if (wire::IsMulticast(address)) return DropReason::multicast;
   if (wire::IsLimitedBroadcast(address)) return DropReason::broadcast;
   if (wire::IsLinkLocal(address)) return DropReason::link_local;

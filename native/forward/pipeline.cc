@@ -18,10 +18,17 @@ Pipeline::Pipeline(Direction direction, SharedState& shared, CounterBlock& count
       batch_(coalescer_),
       icmp_errors_(counters) {}
 
-Verdict Pipeline::Run(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds) {
-  Context context{snapshot,     shared_,    counters_,    events_,       batch_,    coalescer_, super_frames_,
-                  icmp_errors_, fragments_, known_pairs_, strip_marker_, handover_, now_seconds};
-  return direction_ == Direction::encap ? Encapsulate(frame, context) : Decapsulate(frame, context);
+// What a frame meets is the same for all of a batch.
+void Pipeline::BuildContext(const Snapshot& snapshot, uint32_t now_seconds) {
+  context_.emplace(Context{snapshot, shared_, counters_, events_, batch_, coalescer_, super_frames_,
+                           icmp_errors_, fragments_, known_pairs_, strip_marker_, handover_, now_seconds});
+}
+
+inline Verdict Pipeline::Run(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds) {
+  if (!context_ || &context_->snapshot != &snapshot || context_->now_seconds != now_seconds) [[unlikely]] {
+    BuildContext(snapshot, now_seconds);
+  }
+  return direction_ == Direction::encap ? Encapsulate(frame, *context_) : Decapsulate(frame, *context_);
 }
 
 Verdict Pipeline::Process(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds) {

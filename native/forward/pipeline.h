@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "forward/context.h"
@@ -34,18 +35,30 @@ class Pipeline {
 
   // Where super-frames go whole; nullptr: they are segmented here. Before the first frame, or on the thread
   // that uses the pipeline.
-  void SetSuperFrameSender(SuperFrameSender* sender) { super_frames_ = sender; }
+  void SetSuperFrameSender(SuperFrameSender* sender) {
+    super_frames_ = sender;
+    context_.reset();
+  }
 
   // Where ICMP errors go back to the sender; nullptr: none are sent. As above.
   void SetReplySender(ReplySender* sender) { icmp_errors_.SetSender(sender); }
   // Who carries plain packets of known pairs; nullptr: nobody. As above.
-  void SetKnownPairs(KnownPairs* known_pairs) { known_pairs_ = known_pairs; }
+  void SetKnownPairs(KnownPairs* known_pairs) {
+    known_pairs_ = known_pairs;
+    context_.reset();
+  }
 
   // How frames that XDP stripped are known (forward/context.h). Before the first frame.
-  void SetStripMarker(uint32_t marker) { strip_marker_ = marker; }
+  void SetStripMarker(uint32_t marker) {
+    strip_marker_ = marker;
+    context_.reset();
+  }
 
   // Decap: where the kernel carries known flows. Outlives the pipeline. Before the first frame.
-  void SetHandover(FlowHandover* handover) { handover_ = handover; }
+  void SetHandover(FlowHandover* handover) {
+    handover_ = handover;
+    context_.reset();
+  }
 
   void Flush() {
     batch_.Flush();
@@ -60,6 +73,7 @@ class Pipeline {
     uint32_t since = 0;
   };
 
+  void BuildContext(const Snapshot& snapshot, uint32_t now_seconds);
   Verdict Run(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds);
   bool Hold(const ReceivedFrame& frame, uint32_t now_seconds);
   void ReleaseFragments(const Snapshot& snapshot, uint32_t now_seconds);
@@ -76,6 +90,7 @@ class Pipeline {
   KnownPairs* known_pairs_ = nullptr;
   uint32_t strip_marker_ = 0;
   FlowHandover* handover_ = nullptr;
+  std::optional<Context> context_;  // of the batch
   std::deque<HeldFrame> held_;
   std::vector<std::unique_ptr<uint8_t[]>> spare_;  // storage of frames that wait no more
 };
