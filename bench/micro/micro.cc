@@ -115,6 +115,7 @@ class IgnoredEvents : public forward::EventSink {
  public:
   void Unresolved(uint16_t, uint32_t) override {}
   void PathReport(uint16_t, uint32_t, uint16_t, uint16_t) override {}
+  void PathReport(uint16_t, const wire::Ipv6Address&, uint16_t, uint16_t) override {}
   void Heard(uint16_t, uint32_t) override {}
   void Arp(uint16_t, std::span<const uint8_t>) override {}
   bool Keepalive(uint16_t, std::span<const uint8_t>) override { return true; }

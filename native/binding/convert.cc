@@ -48,6 +48,17 @@ bool ToBoolean(const Napi::Object& object, const char* name) {
   return value.As<Napi::Boolean>().Value();
 }
 
+// Both of one family, which their length tells.
+void ToTunnelEnds(const Napi::Object& value, forward::Peer& peer) {
+  if (ToBytes(value.Get("address"), "address").size() == 4) {
+    peer.local_address = ToIpv4(value, "localAddress");
+    peer.address = ToIpv4(value, "address");
+    return;
+  }
+  peer.ends6 = {wire::LoadIpv6(ToFixed(value, "localAddress", 16).data()),
+                wire::LoadIpv6(ToFixed(value, "address", 16).data())};
+}
+
 void ToTable6(const Napi::Object& table, forward::TableContents& contents) {
   if (!table.Get("overlayAddress6").IsUndefined()) {
     contents.overlay_address6 = wire::LoadIpv6(ToFixed(table, "overlayAddress6", 16).data());
@@ -115,8 +126,7 @@ forward::TableContents ToTable(const Napi::Object& table) {
   for (uint32_t i = 0; i < list.Length(); i++) {
     const auto value = list.Get(i).As<Napi::Object>();
     forward::Peer peer;
-    peer.local_address = ToIpv4(value, "localAddress");
-    peer.address = ToIpv4(value, "address");
+    ToTunnelEnds(value, peer);
     peer.inner_mtu = static_cast<uint16_t>(ToNumber(value, "innerMtu"));
     peer.masquerade_unlisted = ToBoolean(value, "masqueradeUnlisted");
     peer.resolve_through_tunnel = ToBoolean(value, "resolveThroughTunnel");
@@ -269,7 +279,8 @@ Napi::Array FromEvents(Napi::Env env, const std::vector<runtime::Event>& events)
       case Kind::path_report:
         object.Set("kind", "path-report");
         object.Set("scope", Napi::Number::New(env, event.scope));
-        object.Set("router", FromAddress(env, event.address));
+        object.Set("router",
+                   event.address6 ? FromAddress(env, *event.address6) : FromAddress(env, event.address));
         object.Set("mtu", Napi::Number::New(env, event.mtu));
         object.Set("sent", Napi::Number::New(env, event.sent));
         break;

@@ -3,13 +3,18 @@
 
 #include <linux/types.h>
 
+/* Outer Ethernet, IPv4 or IPv6, EtherIP. */
+#define OUTER_BYTES 36
+#define OUTER_BYTES6 56
+
 /* What the encapsulating program puts in front of the next super-frame. One slot per worker, written through
  * mmap just before the frame is written to the tap: the tap runs the program before write() returns. */
 struct encap_slot {
-  __u32 length;    /* of the frame that belongs to this header; another one is dropped */
-  __u32 ifindex;   /* where it goes: the underlay interface */
-  __u8 header[36]; /* outer Ethernet, IPv4, EtherIP: right for every segment */
-  __u32 sent;      /* counts up when a frame was sent on */
+  __u32 length;  /* of the frame that belongs to this header; another one is dropped */
+  __u32 ifindex; /* where it goes: the underlay interface */
+  __u32 header_bytes;
+  __u8 header[OUTER_BYTES6]; /* right for every segment */
+  __u32 sent;                /* counts up when a frame was sent on */
 };
 
 /* Key of the strip program's peers: the outer addresses as they stand on the wire. */

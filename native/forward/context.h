@@ -53,6 +53,15 @@ struct Context {
 
   const ForwardingTable& table() const { return *snapshot.table; }
 
+  // Asks the control plane for the next hop to `peer`.
+  void AskForNextHop(const Peer& peer) const {
+    if (peer.ends6) {
+      events.Unresolved(kScopeUnderlay, peer.ends6->remote);
+    } else {
+      events.Unresolved(kScopeUnderlay, peer.address);
+    }
+  }
+
   void MarkUsed(uint16_t neighbor_slot) const {
     std::atomic<uint32_t>& mark = shared.neighbor_use[neighbor_slot];
     if (mark.load(std::memory_order_relaxed) != now_seconds) {

@@ -5,6 +5,7 @@
 
 #include "forward/arrival.h"
 #include "forward/decap6.h"
+#include "forward/decap_over6.h"
 #include "forward/fragment.h"
 #include "forward/fragment_wait.h"
 #include "forward/rewrite.h"
@@ -466,7 +467,12 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
     context.events.Arp(kScopeUnderlay, {frame.data, frame.length});
     return Verdict::Punted();
   }
-  if (outer_type != wire::kEtherTypeIpv4) return Verdict::Drop(DropReason::unknown_ethertype);
+  if (outer_type != wire::kEtherTypeIpv4) {
+    if (outer_type == wire::kEtherTypeIpv6 && table.tunnels_over_ipv6()) {
+      return DecapsulateOver6(frame, cursor, outer_ethernet, context);
+    }
+    return Verdict::Drop(DropReason::unknown_ethertype);
+  }
   if (frame.other_host) return Verdict::Drop(DropReason::other_host);
   if (const auto reason = UnforwardableMac(outer_ethernet)) return Verdict::Drop(*reason);
 
@@ -483,11 +489,17 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
   if (peer == nullptr) return Verdict::Drop(DropReason::unknown_peer);
   // By choice not reassembled: ARCHITECTURE.md, "Decisions worth knowing".
   if (outer.IsFragment()) return Verdict::Drop(DropReason::outer_fragment);
+  return Unwrap(frame, cursor, *peer, wire::kEthernetHeader + outer.total_length,
+                outer.ip[wire::kIpv4TosOffset], context);
+}
+
+Verdict Unwrap(ReceivedFrame& frame, wire::Cursor& cursor, const Peer& peer, uint32_t end, uint8_t outer_tos,
+               Context& context) {
+  const ForwardingTable& table = context.table();
   // An aggregate of EtherIP packets is nothing that a NIC or the kernel makes today.
   if (frame.virtio.gso_type != wire::kVirtioGsoNone) return Verdict::Drop(DropReason::unsupported_gso);
   if ((frame.virtio.flags & wire::kVirtioNeedsChecksum) != 0 &&
-      !CompleteChecksum(frame.data, wire::kEthernetHeader + outer.total_length, frame.virtio.csum_start,
-                        frame.virtio.csum_offset)) {
+      !CompleteChecksum(frame.data, end, frame.virtio.csum_start, frame.virtio.csum_offset)) {
     return Verdict::Drop(DropReason::malformed_l4);
   }
   // Completed here, so known to be right; also if the frame is held and comes again. What a NIC says of such
@@ -509,12 +521,12 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
   uint8_t* ethernet = cursor.Take(wire::kEthernetHeader);
   if (ethernet == nullptr) return Verdict::Drop(DropReason::inner_truncated);
 
-  CountReceived(frame, *peer, 1, inner_length, context);
+  CountReceived(frame, peer, 1, inner_length, context);
 
-  Arrival arrival{peer,
+  Arrival arrival{&peer,
                   ethernet,
                   wire::MacToInteger(ethernet + 6),
-                  outer.ip[wire::kIpv4TosOffset],
+                  outer_tos,
                   (frame.virtio.flags & wire::kVirtioDataValid) != 0,
                   wire::VirtioNetHeader{},
                   frame};
@@ -522,7 +534,7 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
     case wire::kEtherTypeIpv4:
       return DeliverFrame(cursor, arrival, context);
     case wire::kEtherTypeArp:
-      context.events.Arp(static_cast<uint16_t>(kScopeTunnel + table.PeerIndex(*peer)),
+      context.events.Arp(static_cast<uint16_t>(kScopeTunnel + table.PeerIndex(peer)),
                          {ethernet, inner_length});
       return Verdict::Punted();
     case wire::kEtherTypeVlan:
@@ -532,7 +544,7 @@ Verdict Decapsulate(ReceivedFrame& frame, Context& context) {
       return DeliverFrame6(cursor, arrival, context);
     case wire::kEtherTypeExperiment:
       if (!IsKeepalive(cursor)) return Verdict::Drop(DropReason::unknown_ethertype);
-      if (!context.events.Keepalive(static_cast<uint16_t>(kScopeTunnel + table.PeerIndex(*peer)),
+      if (!context.events.Keepalive(static_cast<uint16_t>(kScopeTunnel + table.PeerIndex(peer)),
                                     {ethernet, inner_length})) {
         return Verdict::Drop(DropReason::keepalive_excess);
       }

@@ -27,6 +27,9 @@ std::optional<DropReason> CheckAddresses(const Packet6& packet, const Forwarding
   if (packet.destination == table.contents().overlay_address6) return DropReason::to_gateway;
   // A proxied address is no local host: it would come straight back (RFC 3378 section 4).
   if (table.v6().IsProxied(packet.destination)) return DropReason::looped;
+  if (packet.protocol == wire::kProtocolEtherIp && table.IsTunnelAddress(packet.destination)) {
+    return DropReason::etherip_nested;
+  }
   return std::nullopt;
 }
 

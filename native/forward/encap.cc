@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "forward/encap6.h"
+#include "forward/flow_label.h"
 #include "forward/fragment.h"
 #include "forward/fragment_wait.h"
 #include "forward/rewrite.h"
@@ -313,7 +314,7 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
   const OuterHeader& outer = context.snapshot.outer[route.peer];
   if (!outer.resolved) {
     if (outer.failed) return Verdict::Drop(DropReason::neighbor_failed);
-    context.events.Unresolved(kScopeUnderlay, peer.address);
+    context.AskForNextHop(peer);
     return Verdict::Held();
   }
   InnerMac inner_mac;
@@ -330,12 +331,14 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
     }
   }
   TouchFlow(packet, route, context);
-  if (context.known_pairs != nullptr) OfferPair(context, packet, route, outer, inner_mac);
+  if (context.known_pairs != nullptr && !outer.over_ipv6())
+    OfferPair(context, packet, route, outer, inner_mac);
   if (const auto reason = Rewrite(packet, route, super_frame)) return Verdict::Drop(*reason);
   if (inner_mac.known) wire::StoreMac(ethernet, inner_mac.mac);
 
+  const uint32_t flow_label = FlowLabel(outer, packet);
   if (super_frame) {
-    const Encapsulation encapsulation{&outer, ethernet};
+    const Encapsulation encapsulation{&outer, ethernet, flow_label};
     if (gso == wire::kVirtioGsoUdpL4) {
       const Sent sent = SegmentUdp(packet, encapsulation, segment_size, inner_mtu, context.batch);
       CountSent(context, peer, sent.packets, sent.bytes);
@@ -354,14 +357,15 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
     context.counters.Add(Counter::mss_clamped);
   }
   if (cut) {
-    const Sent sent = SendFragments(AsFragmentable(packet), inner_mtu, {&outer, ethernet}, context.batch);
+    const Sent sent =
+        SendFragments(AsFragmentable(packet), inner_mtu, {&outer, ethernet, flow_label}, context.batch);
     context.counters.Add(Counter::fragmented);
     CountSent(context, peer, sent.packets, sent.bytes);
     return Verdict::Forwarded();
   }
-  uint8_t* start = ethernet - wire::kOuterHeaders;
-  WriteOuterHeader(start, outer, inner_length, packet.ip[wire::kIpv4TosOffset]);
-  context.batch.AddInPlace(start, wire::kOuterHeaders + inner_length);
+  uint8_t* start = ethernet - outer.length;
+  WriteOuterHeader(start, outer, inner_length, packet.ip[wire::kIpv4TosOffset], flow_label);
+  context.batch.AddInPlace(start, outer.length + inner_length);
   CountSent(context, peer, 1, inner_length);
   return Verdict::Forwarded();
 }

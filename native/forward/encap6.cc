@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "forward/flow_label.h"
 #include "forward/packet.h"
 #include "forward/rewrite6.h"
 #include "forward/segment6.h"
@@ -117,6 +118,9 @@ Verdict Encapsulate6(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t* ethern
 
   Route6 route;
   if (const auto reason = RouteTo(packet, table, route)) return Verdict::Drop(*reason);
+  if (packet.protocol == wire::kProtocolEtherIp && table.IsTunnelAddress(route.far_host)) {
+    return Verdict::Drop(DropReason::etherip_nested);
+  }
   const Peer& peer = table.peers()[route.peer];
   const bool super_frame = frame.virtio.gso_type != wire::kVirtioGsoNone;
   if (super_frame && !frame.replayed) context.counters.Add(Counter::rx_super_frames);
@@ -132,7 +136,7 @@ Verdict Encapsulate6(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t* ethern
   const OuterHeader& outer = context.snapshot.outer[route.peer];
   if (!outer.resolved) {
     if (outer.failed) return Verdict::Drop(DropReason::neighbor_failed);
-    context.events.Unresolved(kScopeUnderlay, peer.address);
+    context.AskForNextHop(peer);
     return Verdict::Held();
   }
   std::optional<uint64_t> inner_mac;
@@ -152,7 +156,7 @@ Verdict Encapsulate6(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t* ethern
 
   if (super_frame) {
     SetAddressInHeader(packet, Side::destination, route.far_host);
-    const Encapsulation encapsulation{&outer, ethernet};
+    const Encapsulation encapsulation{&outer, ethernet, FlowLabel(outer, packet)};
     const bool tcp = packet.protocol == wire::kProtocolTcp;
     const uint32_t segments = tcp ? SegmentTcp(packet, encapsulation, segment_size, context.batch)
                                   : SegmentUdp(packet, encapsulation, segment_size, context.batch);
@@ -177,9 +181,9 @@ Verdict Encapsulate6(ReceivedFrame& frame, wire::Cursor& cursor, uint8_t* ethern
                static_cast<uint16_t>(peer.inner_mtu - wire::kIpv6Header - wire::kTcpHeader))) {
     context.counters.Add(Counter::mss_clamped);
   }
-  uint8_t* start = ethernet - wire::kOuterHeaders;
-  WriteOuterHeader(start, outer, inner_length, wire::TrafficClass(packet.ip));
-  context.batch.AddInPlace(start, wire::kOuterHeaders + inner_length);
+  uint8_t* start = ethernet - outer.length;
+  WriteOuterHeader(start, outer, inner_length, wire::TrafficClass(packet.ip), FlowLabel(outer, packet));
+  context.batch.AddInPlace(start, outer.length + inner_length);
   context.counters.AddPeer(peer.id, PeerCounter::tx_packets, 1);
   context.counters.AddPeer(peer.id, PeerCounter::tx_bytes, inner_length);
   return Verdict::Forwarded();

@@ -26,12 +26,20 @@ ForwardingTable::ForwardingTable(TableContents contents) : contents_(std::move(c
   peer_by_pair_.Reserve(c.peers.size());
   peer_by_id_.Reserve(c.peers.size());
   tunnel_addresses_.Reserve(c.peers.size() * 2);
+  peer_by_ends6_.Reserve(c.peers.size());
+  tunnel_addresses6_.Reserve(c.peers.size() * 2);
   for (const Peer& peer : c.peers) {
     const uint16_t i = PeerIndex(peer);
-    peer_by_pair_.Put((uint64_t{peer.local_address} << 32) | peer.address, i);
     peer_by_id_.Put(peer.id, i);
-    tunnel_addresses_.Put(peer.local_address, 1);
-    tunnel_addresses_.Put(peer.address, 1);
+    if (peer.ends6) {
+      peer_by_ends6_.Put(*peer.ends6, i);
+      tunnel_addresses6_.Put({peer.ends6->local, 0}, 1);
+      tunnel_addresses6_.Put({peer.ends6->remote, 0}, 1);
+    } else {
+      peer_by_pair_.Put((uint64_t{peer.local_address} << 32) | peer.address, i);
+      tunnel_addresses_.Put(peer.local_address, 1);
+      tunnel_addresses_.Put(peer.address, 1);
+    }
     masquerades_ = masquerades_ || peer.masquerade_unlisted;
   }
 
@@ -71,6 +79,12 @@ const Peer* ForwardingTable::PeerOf(uint32_t local_address, uint32_t address) co
 
 const Peer* ForwardingTable::PeerById(uint16_t id) const {
   const uint16_t* index = peer_by_id_.Find(id);
+  return index == nullptr ? nullptr : &contents_.peers[*index];
+}
+
+const Peer* ForwardingTable::PeerOf(const TunnelEnds6& ends) const {
+  if (ends == TunnelEnds6::Empty()) return nullptr;  // what a packet says is no key yet
+  const uint16_t* index = peer_by_ends6_.Find(ends);
   return index == nullptr ? nullptr : &contents_.peers[*index];
 }
 

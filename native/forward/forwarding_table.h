@@ -17,6 +17,18 @@
 
 namespace vpc_conn::forward {
 
+// The ends of a tunnel over IPv6; a key of maps, too: no tunnel ends at the unspecified address.
+struct TunnelEnds6 {
+  wire::Ipv6Address local;
+  wire::Ipv6Address remote;
+  friend constexpr bool operator==(const TunnelEnds6&, const TunnelEnds6&) = default;
+  static constexpr TunnelEnds6 Empty() { return {}; }
+};
+
+inline uint64_t MixHash(const TunnelEnds6& ends) {
+  return MixHash(Key6{ends.remote, 0}) ^ MixHash(ends.local.low);
+}
+
 // A peer keeps its id (bindings, learned MACs and counters are kept by it) while its place in the list may
 // change from table to table.
 struct Peer {
@@ -26,6 +38,7 @@ struct Peer {
   uint16_t inner_mtu = 0;
   bool masquerade_unlisted = false;
   bool resolve_through_tunnel = false;
+  std::optional<TunnelEnds6> ends6{};  // present: these, and not the two addresses above
 };
 
 // `prefix_length` leading bits of proxied addresses here stand for far hosts of one peer, bit for bit.
@@ -89,11 +102,17 @@ class ForwardingTable {
 
   // The peer of an outer (local, remote) address pair; nullptr: unknown.
   const Peer* PeerOf(uint32_t local_address, uint32_t address) const;
+  const Peer* PeerOf(const TunnelEnds6& ends) const;
+  // Some peer's tunnel runs over IPv6.
+  bool tunnels_over_ipv6() const { return peer_by_ends6_.size() != 0; }
   uint16_t PeerIndex(const Peer& peer) const { return static_cast<uint16_t>(&peer - contents_.peers.data()); }
   // nullptr when that peer is gone.
   const Peer* PeerById(uint16_t id) const;
   // One of the tunnel's own ends, here or there.
   bool IsTunnelAddress(uint32_t address) const { return tunnel_addresses_.Find(address) != nullptr; }
+  bool IsTunnelAddress(const wire::Ipv6Address& address) const {
+    return tunnel_addresses6_.Find({address, 0}) != nullptr;
+  }
 
   bool masquerades() const { return masquerades_; }
   // An address other than the overlay's that far hosts are masqueraded behind.
@@ -139,6 +158,8 @@ class ForwardingTable {
   FlatMap<uint16_t> peer_by_id_;
   FlatMap<uint8_t> reserved_;
   FlatMap<uint8_t> tunnel_addresses_;
+  FlatMap<uint16_t, TunnelEnds6> peer_by_ends6_;
+  FlatMap<uint8_t, Key6> tunnel_addresses6_;
   std::vector<uint32_t> pool_;  // without the overlay address
   bool masquerades_ = false;
   bool has_pool_ = false;

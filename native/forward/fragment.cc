@@ -41,7 +41,7 @@ Header LaterHeader(const uint8_t* ip, uint32_t header_length) {
 Sent SendFragments(const Fragmentable& packet, uint32_t mtu, const Encapsulation& encapsulation,
                    OutBatch& batch) {
   const Header later = LaterHeader(packet.ip, packet.header_length);
-  const uint32_t outer_bytes = encapsulation.outer == nullptr ? 0 : wire::kOuterHeaders;
+  const uint32_t outer_bytes = encapsulation.outer == nullptr ? 0 : encapsulation.outer->length;
   const uint32_t body = packet.head_length + packet.payload_length;
   const uint32_t first_offset = packet.fragment & wire::kFragmentOffset;
   const auto flags = static_cast<uint16_t>(packet.fragment & ~wire::kFragmentOffset);
@@ -76,7 +76,8 @@ Sent SendFragments(const Fragmentable& packet, uint32_t mtu, const Encapsulation
     }
     const uint32_t inner_length = wire::kEthernetHeader + header_length + length;
     if (encapsulation.outer != nullptr) {
-      WriteOuterHeader(head, *encapsulation.outer, inner_length, ip[wire::kIpv4TosOffset]);
+      WriteOuterHeader(head, *encapsulation.outer, inner_length, ip[wire::kIpv4TosOffset],
+                       encapsulation.flow_label);
     }
     const uint32_t from = first ? 0 : at - packet.head_length;
     batch.AddSegment(head_length, packet.payload + from, length - from_head);

@@ -12,7 +12,7 @@
 namespace vpc_conn::forward {
 
 // Bytes that the pipelines may write in front of a received frame: virtio header and outer headers.
-inline constexpr uint32_t kHeadroom = sizeof(wire::VirtioNetHeader) + wire::kOuterHeaders;
+inline constexpr uint32_t kHeadroom = sizeof(wire::VirtioNetHeader) + wire::kOuterHeadersMost;
 
 struct ReceivedFrame {
   // The frame, Ethernet header first; kHeadroom writable bytes lie in front of it. Owned by the port, and
@@ -50,6 +50,7 @@ class EventSink {
   // An ICMP error from `router` says that an outer packet of ours, `sent` bytes long, to the peer of tunnel
   // scope `scope` was too big for its next hop; `mtu` 0: it does not say what would fit.
   virtual void PathReport(uint16_t scope, uint32_t router, uint16_t mtu, uint16_t sent) = 0;
+  virtual void PathReport(uint16_t scope, const wire::Ipv6Address& router, uint16_t mtu, uint16_t sent) = 0;
   // A message of the peer's gateway. False: more of them than are taken in this second.
   virtual bool Keepalive(uint16_t scope, std::span<const uint8_t> frame) = 0;
   // A packet of a far host without a proxied address was dropped.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "forward/flow_label.h"
+#include "forward/frame.h"
 #include "forward/segment.h"
 
 namespace vpc_conn::forward {
@@ -41,10 +43,9 @@ void IcmpErrors::Send(const IcmpError& error, const Packet& packet, uint32_t tot
     counters_.Add(Counter::icmp_errors_withheld);
     return;
   }
-  uint8_t
-      buffer[sizeof(wire::VirtioNetHeader) + wire::kOuterHeaders + wire::kEthernetHeader + kLargestPacket];
+  uint8_t buffer[kHeadroom + wire::kEthernetHeader + kLargestPacket];
   uint8_t* frame = buffer + sizeof(wire::VirtioNetHeader);
-  uint8_t* ethernet = frame + (route.outer == nullptr ? 0 : wire::kOuterHeaders);
+  uint8_t* ethernet = frame + (route.outer == nullptr ? 0 : route.outer->length);
   uint8_t* ip = ethernet + wire::kEthernetHeader;
   uint8_t* icmp = ip + wire::kIpv4Header;
   uint8_t* quote = icmp + wire::kIcmpHeader;
@@ -78,7 +79,7 @@ void IcmpErrors::Send(const IcmpError& error, const Packet& packet, uint32_t tot
   wire::StoreChecksum(icmp + wire::kIcmpChecksumOffset, static_cast<uint16_t>(~icmp_sum));
 
   const uint32_t inner_length = wire::kEthernetHeader + kHeaders + quoted;
-  if (route.outer != nullptr) WriteOuterHeader(frame, *route.outer, inner_length, kTos);
+  if (route.outer != nullptr) WriteOuterHeader(frame, *route.outer, inner_length, kTos, kNoFlow);
   const auto length = static_cast<uint32_t>(ethernet - frame) + inner_length;
   counters_.Add(sender_->Reply(frame, length) ? Counter::icmp_errors : Counter::icmp_errors_withheld);
 }
@@ -95,10 +96,9 @@ void IcmpErrors::SendTooBig(const Packet6& packet, uint32_t total_length, uint32
     counters_.Add(Counter::icmp_errors_withheld);
     return;
   }
-  uint8_t buffer[sizeof(wire::VirtioNetHeader) + wire::kOuterHeaders + wire::kEthernetHeader +
-                 wire::kIpv6MinimumMtu];
+  uint8_t buffer[kHeadroom + wire::kEthernetHeader + wire::kIpv6MinimumMtu];
   uint8_t* frame = buffer + sizeof(wire::VirtioNetHeader);
-  uint8_t* ethernet = frame + (route.outer == nullptr ? 0 : wire::kOuterHeaders);
+  uint8_t* ethernet = frame + (route.outer == nullptr ? 0 : route.outer->length);
   uint8_t* ip = ethernet + wire::kEthernetHeader;
   uint8_t* icmp = ip + wire::kIpv6Header;
   uint8_t* quote = icmp + wire::kIcmp6ErrorHeader;
@@ -136,7 +136,7 @@ void IcmpErrors::SendTooBig(const Packet6& packet, uint32_t total_length, uint32
                       static_cast<uint16_t>(~wire::Fold(wire::AddBytes(pseudo, icmp, message))));
 
   const uint32_t inner_length = wire::kEthernetHeader + kHeaders + quoted;
-  if (route.outer != nullptr) WriteOuterHeader(frame, *route.outer, inner_length, kTos);
+  if (route.outer != nullptr) WriteOuterHeader(frame, *route.outer, inner_length, kTos, kNoFlow);
   const auto length = static_cast<uint32_t>(ethernet - frame) + inner_length;
   counters_.Add(sender_->Reply(frame, length) ? Counter::icmp_errors : Counter::icmp_errors_withheld);
 }

@@ -30,7 +30,7 @@ class OutBatch {
  public:
   static constexpr uint32_t kFrames = 64;
   static constexpr uint32_t kPieces = 48;      // a super-frame of 64 KiB has 45 segments of 1448 bytes
-  static constexpr uint32_t kHeadBytes = 256;  // virtio 10 + outer 36 + inner 14 + 60 + 60, rounded
+  static constexpr uint32_t kHeadBytes = 256;  // virtio 10 + outer 56 + inner 14 + 60 + 60, rounded
 
   explicit OutBatch(Flusher& flusher) : flusher_(flusher) {}
 

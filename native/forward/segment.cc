@@ -17,7 +17,7 @@ struct Head {
 
 Head CopyHeaders(uint8_t* head, const Packet& packet, const Encapsulation& encapsulation,
                  uint32_t l4_header) {
-  uint8_t* ethernet = head + wire::kOuterHeaders;
+  uint8_t* ethernet = head + encapsulation.outer->length;
   std::memcpy(ethernet, encapsulation.inner_ethernet, wire::kEthernetHeader);
   uint8_t* ip = ethernet + wire::kEthernetHeader;
   // The IPv4 and L4 headers are contiguous in the packet.
@@ -35,8 +35,18 @@ void FinishIpv4Header(uint8_t* ip, uint32_t header_length, uint32_t total_length
 
 }  // namespace
 
-void WriteOuterHeader(uint8_t* at, const OuterHeader& outer, uint32_t inner_length, uint8_t inner_tos) {
+void WriteOuterHeader(uint8_t* at, const OuterHeader& outer, uint32_t inner_length, uint8_t inner_tos,
+                      uint32_t flow_label) {
   const auto tos = static_cast<uint8_t>((inner_tos & outer.tos_mask) | outer.tos_fixed);
+  if (outer.over_ipv6()) [[unlikely]] {
+    std::memcpy(at, outer.bytes.data(), wire::kOuterHeaders6);
+    uint8_t* ip = at + wire::kEthernetHeader;
+    wire::SetTrafficClass(ip, tos);
+    wire::SetFlowLabel(ip, flow_label);
+    wire::StoreBe16(ip + wire::kIpv6PayloadLengthOffset,
+                    static_cast<uint16_t>(wire::kEtherIpHeader + inner_length));
+    return;
+  }
   std::memcpy(at, outer.bytes.data(), wire::kOuterHeaders);
   uint8_t* ip = at + wire::kEthernetHeader;
   const auto total = static_cast<uint16_t>(wire::kIpv4Header + wire::kEtherIpHeader + inner_length);
@@ -77,8 +87,9 @@ uint32_t SegmentTcp(const Packet& packet, const Encapsulation& encapsulation, ui
     sum = wire::AddBytes(wire::AddBytes(sum, inner.l4, tcp_header), payload + offset, length);
     wire::StoreChecksum(inner.l4 + wire::kTcpChecksumOffset, static_cast<uint16_t>(~wire::Fold(sum)));
 
-    WriteOuterHeader(head, *encapsulation.outer, wire::kEthernetHeader + headers + length, tos);
-    batch.AddSegment(wire::kOuterHeaders + wire::kEthernetHeader + headers, payload + offset, length);
+    WriteOuterHeader(head, *encapsulation.outer, wire::kEthernetHeader + headers + length, tos,
+                     encapsulation.flow_label);
+    batch.AddSegment(encapsulation.outer->length + wire::kEthernetHeader + headers, payload + offset, length);
     count++;
     offset += segment_size;
   } while (offset < payload_length);
@@ -96,10 +107,11 @@ uint32_t SendSuperFrame(const Packet& packet, const Encapsulation& encapsulation
     return SegmentTcp(packet, encapsulation, segment_size, 0, batch);
   }
   batch.Flush();
-  uint8_t outer[wire::kOuterHeaders];
+  uint8_t outer[wire::kOuterHeadersMost];
+  const uint32_t outer_length = encapsulation.outer->length;
   const uint32_t headers = packet.header_length + tcp_header;
   WriteOuterHeader(outer, *encapsulation.outer, wire::kEthernetHeader + headers + segment_size,
-                   packet.ip[wire::kIpv4TosOffset]);
+                   packet.ip[wire::kIpv4TosOffset], encapsulation.flow_label);
   uint8_t* head = batch.Head();
   const Head inner = CopyHeaders(head, packet, encapsulation, tcp_header);
   FinishIpv4Header(inner.ip, packet.header_length, headers + whole,
@@ -110,8 +122,9 @@ uint32_t SendSuperFrame(const Packet& packet, const Encapsulation& encapsulation
   const wire::Sum pseudo = wire::PseudoHeader(packet.source, packet.destination, wire::kProtocolTcp,
                                               static_cast<uint16_t>(tcp_header + whole));
   wire::StoreChecksum(inner.l4 + wire::kTcpChecksumOffset, wire::Fold(pseudo));
-  const uint8_t* ethernet = head + wire::kOuterHeaders;
-  if (!sender->Send(outer, ethernet, wire::kEthernetHeader + headers, payload, whole, segment_size)) {
+  const uint8_t* ethernet = head + outer_length;
+  if (!sender->Send({outer, outer_length}, ethernet, wire::kEthernetHeader + headers, payload, whole,
+                    segment_size)) {
     return SegmentTcp(packet, encapsulation, segment_size, 0, batch);
   }
   const uint32_t segments = whole / segment_size;
@@ -159,8 +172,10 @@ Sent SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, uint32
       sent.packets += cut.packets;
       sent.bytes += cut.bytes;
     } else {
-      WriteOuterHeader(head, *encapsulation.outer, wire::kEthernetHeader + headers + length, tos);
-      batch.AddSegment(wire::kOuterHeaders + wire::kEthernetHeader + headers, payload + offset, length);
+      WriteOuterHeader(head, *encapsulation.outer, wire::kEthernetHeader + headers + length, tos,
+                       encapsulation.flow_label);
+      batch.AddSegment(encapsulation.outer->length + wire::kEthernetHeader + headers, payload + offset,
+                       length);
       sent.packets++;
       sent.bytes += wire::kEthernetHeader + headers + length;
     }

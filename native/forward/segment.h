@@ -21,11 +21,14 @@ struct Sent {
 struct Encapsulation {
   const OuterHeader* outer;
   const uint8_t* inner_ethernet;  // 14 bytes
+  uint32_t flow_label = 0;        // of the outer header, over IPv6
 };
 
 // Writes the outer headers for an inner frame of `inner_length` bytes to `at`. ECN is copied from the inner
-// packet (RFC 6040 normal mode); so is DSCP, unless the settings fix it (RFC 2983).
-void WriteOuterHeader(uint8_t* at, const OuterHeader& outer, uint32_t inner_length, uint8_t inner_tos);
+// packet (RFC 6040 normal mode); so is DSCP, unless the settings fix it (RFC 2983). `flow_label` counts over
+// IPv6 alone (forward/flow_label.h).
+void WriteOuterHeader(uint8_t* at, const OuterHeader& outer, uint32_t inner_length, uint8_t inner_tos,
+                      uint32_t flow_label);
 
 // Cuts a TCP super-frame, from payload byte `from` on (a multiple of `segment_size`), into packets of at most
 // `segment_size` bytes of payload and adds them to the batch. Lengths, identifications, sequence numbers,

@@ -18,7 +18,7 @@ struct Head {
 Head CopyHeaders(const Packet6& packet, const Encapsulation& encapsulation, uint32_t l4_header,
                  uint32_t l4_length, OutBatch& batch) {
   uint8_t* start = batch.Head();
-  uint8_t* ethernet = start + wire::kOuterHeaders;
+  uint8_t* ethernet = start + encapsulation.outer->length;
   std::memcpy(ethernet, encapsulation.inner_ethernet, wire::kEthernetHeader);
   uint8_t* ip = ethernet + wire::kEthernetHeader;
   std::memcpy(ip, packet.ip, packet.header_length + l4_header);
@@ -38,8 +38,9 @@ void Seal(const Packet6& packet, const Encapsulation& encapsulation, const Head&
   if (checksum == 0 && packet.protocol == wire::kProtocolUdp) checksum = 0xffff;  // RFC 8200 8.1
   wire::StoreChecksum(field, checksum);
   const uint32_t inner_headers = wire::kEthernetHeader + packet.header_length + l4_header;
-  WriteOuterHeader(head.start, *encapsulation.outer, inner_headers + length, wire::TrafficClass(packet.ip));
-  batch.AddSegment(wire::kOuterHeaders + inner_headers, payload, length);
+  WriteOuterHeader(head.start, *encapsulation.outer, inner_headers + length, wire::TrafficClass(packet.ip),
+                   encapsulation.flow_label);
+  batch.AddSegment(encapsulation.outer->length + inner_headers, payload, length);
 }
 
 }  // namespace

@@ -39,15 +39,18 @@ inline Key6 NeighborKey(uint16_t scope, const wire::Ipv6Address& address) {
   return {address, scope};
 }
 
-// Outer Ethernet, IPv4 and EtherIP header of a peer; total length and TOS are still zero.
+// Outer Ethernet, IP and EtherIP header of a peer; its length field, TOS and flow label are still zero.
 struct OuterHeader {
-  std::array<uint8_t, wire::kOuterHeaders> bytes{};
+  std::array<uint8_t, wire::kOuterHeadersMost> bytes{};
+  uint32_t length = wire::kOuterHeaders;
   uint16_t neighbor_slot = 0;
   bool resolved = false;
   bool failed = false;
   // Outer TOS: these bits of the inner one, and these besides.
   uint8_t tos_mask = 0xff;
   uint8_t tos_fixed = 0;
+
+  bool over_ipv6() const { return length == wire::kOuterHeaders6; }
 };
 
 // `next_hop`: how the peer is reached; nullptr: not known yet.

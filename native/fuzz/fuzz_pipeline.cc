@@ -26,7 +26,7 @@ namespace {
     }                                                                                     \
   } while (false)
 
-// The world of test/golden/world.ts.
+// The world of test/golden/world.ts, with one more peer.
 constexpr uint64_t kNextHopMac = 0x020000000102;
 constexpr uint64_t kLocalMac = 0x02000000000a;
 constexpr uint64_t kOverlayMac = 0x020000000005;
@@ -34,10 +34,12 @@ constexpr uint64_t kUnderlayMac = 0x020000000101;
 constexpr uint32_t kGateway = 0x0a000005;
 constexpr uint32_t kHere = 0xc6120001;
 constexpr uint32_t kPeerB = 0xc6120002, kPeerC = 0xc6120003, kPeerD = 0xc6120004;
+// A tunnel over IPv6, with addresses of test/golden/world-over-ipv6.ts.
+constexpr forward::TunnelEnds6 kEnds6 = {{0x20010db8ffff0000, 1}, {0x20010db8ffff0000, 2}};
 constexpr uint16_t kMtu = 1464;
+constexpr uint16_t kMtu6 = 1444;
 constexpr uint32_t kOverlayMtu = 1500;
 constexpr uint32_t kMaxRecords = 16;
-constexpr size_t kOuter = wire::kOuterHeaders;
 constexpr size_t kEthernet = wire::kEthernetHeader;
 
 forward::TableContents MakeTable() {
@@ -49,11 +51,13 @@ forward::TableContents MakeTable() {
   table.peers = {
       {.local_address = kHere, .address = kPeerB, .inner_mtu = kMtu},
       {.local_address = kHere, .address = kPeerC, .inner_mtu = kMtu, .masquerade_unlisted = true},
-      {.local_address = kHere, .address = kPeerD, .inner_mtu = kMtu, .resolve_through_tunnel = true}};
+      {.local_address = kHere, .address = kPeerD, .inner_mtu = kMtu, .resolve_through_tunnel = true},
+      {.inner_mtu = kMtu6, .ends6 = kEnds6}};
   table.proxied = {{.address = 0x0a000014, .host = 0x0a000014},
                    {.address = 0x0a000063, .host = 0x0a00000a},
                    {.address = 0x0a000200, .host = 0x0a000100, .prefix_length = 24},
-                   {.address = 0x0a000028, .host = 0x0a000028, .peer = 2}};
+                   {.address = 0x0a000028, .host = 0x0a000028, .peer = 2},
+                   {.address = 0x0a000300, .host = 0x0a000000, .prefix_length = 24, .peer = 3}};
   table.reserved = {0x0a000000, 0x0a000001, 0x0a000002, 0x0a000003, 0x0a0000ff};
   table.masquerade_first_port = 40000;
   table.masquerade_last_port = 40015;  // few, so that they run out
@@ -69,7 +73,8 @@ std::vector<forward::NeighborRecord> MakeNeighbors() {
           {kScopeUnderlay, kPeerD, {.mac = kNextHopMac, .slot = 2}},
           {kScopeOverlay, 0x0a00000a, {.mac = kLocalMac, .slot = 3}},
           {kScopeOverlay, 0x0a00000b, {.mac = 0, .slot = 4, .failed = true}},
-          {kScopeTunnel + 2, 0x0a000028, {.mac = 0x020000000d40, .slot = 5}}};
+          {kScopeTunnel + 2, 0x0a000028, {.mac = 0x020000000d40, .slot = 5}},
+          {kScopeUnderlay, 0, {.mac = kNextHopMac, .slot = 6}, kEnds6.remote}};
 }
 
 const forward::ForwardingTable& Table() {
@@ -194,13 +199,9 @@ void CheckPacket(std::span<const uint8_t> ip, uint32_t mtu, bool was_right) {
   if (was_right) REQUIRE_THAT(Right(ip));
 }
 
-void CheckTunnelled(const Bytes& frame, bool was_right) {
-  const std::span<const uint8_t> bytes(frame);
-  REQUIRE_THAT(frame.size() >= kOuter + kEthernet + 20);
-  REQUIRE_THAT(wire::MacToInteger(frame.data()) == kNextHopMac);
-  REQUIRE_THAT(wire::MacToInteger(frame.data() + 6) == kUnderlayMac);
-  REQUIRE_THAT(test::Get16(bytes, 12) == wire::kEtherTypeIpv4);
-  const auto outer = bytes.subspan(kEthernet, 20);
+// Each returns the outer TOS.
+uint8_t CheckOuter(const Bytes& frame) {
+  const auto outer = std::span<const uint8_t>(frame).subspan(kEthernet, 20);
   REQUIRE_THAT(outer[0] == 0x45);
   REQUIRE_THAT(test::Get16(outer, 2) == frame.size() - kEthernet);
   REQUIRE_THAT(test::Get16(outer, 6) == wire::kDontFragment);
@@ -209,11 +210,37 @@ void CheckTunnelled(const Bytes& frame, bool was_right) {
   const uint32_t peer = test::Get32(outer, 16);
   REQUIRE_THAT(peer == kPeerB || peer == kPeerC || peer == kPeerD);
   REQUIRE_THAT(test::HeaderSumRight(outer));
-  REQUIRE_THAT(test::Get16(bytes, 34) == wire::kEtherIpFirstWord);
-  REQUIRE_THAT(test::Get16(bytes, kOuter + 12) == wire::kEtherTypeIpv4);
-  const auto ip = bytes.subspan(kOuter + kEthernet);
-  CheckPacket(ip, kMtu, was_right);
-  REQUIRE_THAT(outer[1] == ip[1]);
+  return outer[1];
+}
+
+uint8_t CheckOuter6(const Bytes& frame) {
+  const auto outer = std::span<const uint8_t>(frame).subspan(kEthernet, 40);
+  REQUIRE_THAT(outer[0] >> 4 == 6);
+  REQUIRE_THAT(test::Get16(outer, 4) == frame.size() - kEthernet - 40);
+  REQUIRE_THAT(outer[6] == wire::kProtocolEtherIp && outer[7] == 64);
+  REQUIRE_THAT(wire::LoadIpv6(&outer[8]) == kEnds6.local);
+  REQUIRE_THAT(wire::LoadIpv6(&outer[24]) == kEnds6.remote);
+  return static_cast<uint8_t>(test::Get16(outer, 0) >> 4);
+}
+
+bool IsOver6(const Bytes& frame) {
+  return test::Get16(frame, 12) == wire::kEtherTypeIpv6;
+}
+
+void CheckTunnelled(const Bytes& frame, bool was_right) {
+  const std::span<const uint8_t> bytes(frame);
+  const bool over6 = IsOver6(frame);
+  const size_t outer_headers = over6 ? wire::kOuterHeaders6 : wire::kOuterHeaders;
+  REQUIRE_THAT(frame.size() >= outer_headers + kEthernet + 20);
+  REQUIRE_THAT(wire::MacToInteger(frame.data()) == kNextHopMac);
+  REQUIRE_THAT(wire::MacToInteger(frame.data() + 6) == kUnderlayMac);
+  REQUIRE_THAT(over6 || test::Get16(bytes, 12) == wire::kEtherTypeIpv4);
+  const uint8_t outer_tos = over6 ? CheckOuter6(frame) : CheckOuter(frame);
+  REQUIRE_THAT(test::Get16(bytes, outer_headers - 2) == wire::kEtherIpFirstWord);
+  REQUIRE_THAT(test::Get16(bytes, outer_headers + 12) == wire::kEtherTypeIpv4);
+  const auto ip = bytes.subspan(outer_headers + kEthernet);
+  CheckPacket(ip, over6 ? kMtu6 : kMtu, was_right);
+  REQUIRE_THAT(outer_tos == ip[1]);
   const uint32_t source = test::Get32(ip, 12);
   REQUIRE_THAT(!Forbidden(source) && !Table().IsReserved(source));
   REQUIRE_THAT(!Table().IsProxied(source) && source != kGateway && !Table().IsPoolAddress(source));
@@ -269,8 +296,8 @@ class Gateway {
     for (const auto& sent : result.frames) {
       // Frames that waited come out here, too; of them it is not known what they were.
       const bool judged = was_right && waiting == 0;
-      if (sent.bytes.size() >= kOuter && test::Get16(sent.bytes, 34) == wire::kEtherIpFirstWord &&
-          wire::MacToInteger(sent.bytes.data() + 6) == kUnderlayMac) {
+      REQUIRE_THAT(sent.bytes.size() >= kEthernet);
+      if (wire::MacToInteger(sent.bytes.data() + 6) == kUnderlayMac) {
         CheckTunnelled(sent.bytes, judged);
       } else {
         CheckDelivered(sent.bytes, judged);
@@ -278,7 +305,11 @@ class Gateway {
       const wire::VirtioNetHeader& header = sent.virtio;
       REQUIRE_THAT(header.flags == 0 && header.gso_type == 0);
     }
-    for (const auto& event : result.events) REQUIRE_THAT(event.frame.size() <= 128);
+    for (const auto& event : result.events) {
+      const bool discovery = event.kind == runtime::Event::Kind::neighbor_discovery;
+      REQUIRE_THAT(event.frame.size() <= (discovery ? runtime::WorkerEvents::kLargestNeighborDiscovery
+                                                    : runtime::WorkerEvents::kLargestArp));
+    }
   }
 
   // Forgets what frames have left behind, so that an input means the same whenever it is run.
@@ -331,6 +362,9 @@ void RunInput(std::span<const uint8_t> input) {
     if ((choices & kSealHeaders) != 0) SealHeader(ip);
     if (direction == Direction::encap) {
       inner = ip;
+    } else if (ip.size() > wire::kTunnelOverhead6 && ip[0] >> 4 == 6) {
+      // Behind extension headers it is somewhere else, and not judged.
+      if (ip[6] == wire::kProtocolEtherIp) inner = ip.subspan(wire::kTunnelOverhead6);
     } else if (ip.size() > 20 && test::HeaderLengthOf(ip) + 2 + kEthernet < ip.size()) {
       inner = ip.subspan(test::HeaderLengthOf(ip) + 2 + kEthernet);
     }

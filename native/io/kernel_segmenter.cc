@@ -31,7 +31,9 @@ KernelSegmenter::KernelSegmenter(int underlay_ifindex, forward::CounterBlock& co
   slot().ifindex = static_cast<uint32_t>(underlay_ifindex);
 }
 
-bool KernelSegmenter::Send(const uint8_t* outer, const uint8_t* head, uint32_t head_length,
+static_assert(OUTER_BYTES == wire::kOuterHeaders && OUTER_BYTES6 == wire::kOuterHeaders6);
+
+bool KernelSegmenter::Send(std::span<const uint8_t> outer, const uint8_t* head, uint32_t head_length,
                            const uint8_t* payload, uint32_t payload_length, uint32_t segment_size) {
   if (broken()) return false;
   const uint8_t flags = head[wire::kEthernetHeader + wire::kIpv4Header + wire::kTcpFlagsOffset];
@@ -44,7 +46,8 @@ bool KernelSegmenter::Send(const uint8_t* outer, const uint8_t* head, uint32_t h
       .csum_start = wire::kEthernetHeader + wire::kIpv4Header,
       .csum_offset = wire::kTcpChecksumOffset};
   encap_slot& next = slot();
-  std::memcpy(next.header, outer, sizeof next.header);
+  std::memcpy(next.header, outer.data(), outer.size());
+  next.header_bytes = static_cast<uint32_t>(outer.size());
   next.length = head_length + payload_length;
   const uint32_t sent = next.sent;
   // The program reads the slot while write() runs, on this processor.
@@ -65,7 +68,7 @@ bool KernelSegmenter::Send(const uint8_t* outer, const uint8_t* head, uint32_t h
   const uint32_t segments = payload_length / segment_size;
   counters_.Add(forward::Counter::tx_frames, segments);
   counters_.Add(forward::Counter::tx_bytes,
-                uint64_t{segments} * (wire::kOuterHeaders + head_length) + payload_length);
+                uint64_t{segments} * (outer.size() + head_length) + payload_length);
   counters_.Add(forward::Counter::tx_super_frames);
   return true;
 }
@@ -118,6 +121,15 @@ std::vector<uint8_t> ProbeFrame() {
   return frame;
 }
 
+forward::OuterHeader ProbeHeader(bool over_ipv6) {
+  forward::TableContents contents;
+  contents.underlay_mac = {2};  // locally administered, unicast
+  const forward::Neighbor next_hop{.mac = 0x020000000002};
+  forward::Peer peer{.local_address = 0xc6120001, .address = 0xc6120002};
+  if (over_ipv6) peer.ends6 = {{0x20010db800000000, 1}, {0x20010db800000000, 2}};
+  return forward::MakeOuterHeader(contents, peer, &next_hop);
+}
+
 }  // namespace
 
 void KernelSegmenter::Probe() {
@@ -129,40 +141,35 @@ void KernelSegmenter::Probe() {
   forward::Packet packet;
   if (forward::ParsePacket(cursor, packet)) throw std::logic_error("the probe's own frame is malformed");
 
-  forward::OuterHeader outer;
-  std::fill(outer.bytes.begin(), outer.bytes.end(), uint8_t{0});
-  outer.bytes[0] = 2;  // locally administered, unicast
-  outer.bytes[6] = 2;
-  outer.bytes[14] = 0x45;
-  outer.bytes[23] = wire::kProtocolEtherIp;
-  wire::StoreBe16(outer.bytes.data() + 12, wire::kEtherTypeIpv4);
-  wire::StoreBe16(outer.bytes.data() + wire::kEthernetHeader + wire::kIpv4Header, wire::kEtherIpFirstWord);
+  for (const bool over_ipv6 : {false, true}) {
+    const forward::OuterHeader outer = ProbeHeader(over_ipv6);
+    Collector expected;
+    forward::OutBatch batch(expected);
+    forward::SendSuperFrame(packet, {&outer, frame.data()}, kProbeSegment, &segmenter, batch);
+    batch.Flush();
+    if (!expected.frames.empty()) throw std::runtime_error("the kernel did not take the test super-frame");
+    forward::SendSuperFrame(packet, {&outer, frame.data()}, kProbeSegment, nullptr, batch);
+    batch.Flush();
 
-  Collector expected;
-  forward::OutBatch batch(expected);
-  forward::SendSuperFrame(packet, {&outer, frame.data()}, kProbeSegment, &segmenter, batch);
-  batch.Flush();
-  if (!expected.frames.empty()) throw std::runtime_error("the kernel did not take the test super-frame");
-  forward::SendSuperFrame(packet, {&outer, frame.data()}, kProbeSegment, nullptr, batch);
-  batch.Flush();
-
-  constexpr int kWaitMilliseconds = 500;
-  for (size_t i = 0; i < expected.frames.size();) {
-    pollfd readable{target.fd(), POLLIN, 0};
-    if (poll(&readable, 1, kWaitMilliseconds) != 1) {
-      throw std::runtime_error("only " + std::to_string(i) + " of " + std::to_string(expected.frames.size()) +
-                               " segments of the test super-frame came out");
+    constexpr int kWaitMilliseconds = 500;
+    for (size_t i = 0; i < expected.frames.size();) {
+      pollfd readable{target.fd(), POLLIN, 0};
+      if (poll(&readable, 1, kWaitMilliseconds) != 1) {
+        throw std::runtime_error("only " + std::to_string(i) + " of " +
+                                 std::to_string(expected.frames.size()) +
+                                 " segments of the test super-frame came out");
+      }
+      std::array<uint8_t, 65536 + 64> got;
+      const ssize_t length = read(target.fd(), got.data(), got.size());
+      if (length <= static_cast<ssize_t>(sizeof(wire::VirtioNetHeader))) continue;
+      const uint8_t* start = got.data() + sizeof(wire::VirtioNetHeader);
+      const size_t bytes = static_cast<size_t>(length) - sizeof(wire::VirtioNetHeader);
+      if (bytes != expected.frames[i].size() || std::memcmp(start, expected.frames[i].data(), bytes) != 0) {
+        throw std::runtime_error("segment " + std::to_string(i) +
+                                 " of the test super-frame came out differently");
+      }
+      i++;
     }
-    std::array<uint8_t, 65536 + 64> got;
-    const ssize_t length = read(target.fd(), got.data(), got.size());
-    if (length <= static_cast<ssize_t>(sizeof(wire::VirtioNetHeader))) continue;
-    const uint8_t* start = got.data() + sizeof(wire::VirtioNetHeader);
-    const size_t bytes = static_cast<size_t>(length) - sizeof(wire::VirtioNetHeader);
-    if (bytes != expected.frames[i].size() || std::memcmp(start, expected.frames[i].data(), bytes) != 0) {
-      throw std::runtime_error("segment " + std::to_string(i) +
-                               " of the test super-frame came out differently");
-    }
-    i++;
   }
 }
 

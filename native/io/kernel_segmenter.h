@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 
 #include "bpf/layout.h"
 #include "forward/counters.h"
@@ -20,15 +21,16 @@ class KernelSegmenter : public forward::SuperFrameSender {
   // outlives it.
   KernelSegmenter(int underlay_ifindex, forward::CounterBlock& counters);
 
-  bool Send(const uint8_t* outer, const uint8_t* head, uint32_t head_length, const uint8_t* payload,
+  bool Send(std::span<const uint8_t> outer, const uint8_t* head, uint32_t head_length, const uint8_t* payload,
             uint32_t payload_length, uint32_t segment_size) override;
 
   // The program did not take a frame: it is gone. Send returns false from then on. Any
   // thread.
   bool broken() const { return broken_.load(std::memory_order_relaxed); }
 
-  // Sends a test super-frame into a second private tap and compares what comes out with user-space
-  // segmentation, byte for byte. Throws SystemError, or std::runtime_error with what differs.
+  // Sends test super-frames, with outer headers of either family, into a second private tap and compares what
+  // comes out with user-space segmentation, byte for byte. Throws SystemError, or std::runtime_error with
+  // what differs.
   static void Probe();
 
  private:

@@ -194,7 +194,7 @@ void KnownEncap::Test() {
   const forward::Neighbor next_hop{.mac = 0x020000000002};
   const forward::OuterHeader outer = forward::MakeOuterHeader(contents, peer, &next_hop);
   std::vector<uint8_t> expected(wire::kOuterHeaders);
-  forward::WriteOuterHeader(expected.data(), outer, kLength, 0x2a);
+  forward::WriteOuterHeader(expected.data(), outer, kLength, 0x2a, 0);
   expected.insert(expected.end(), plain.begin(), plain.end());
   wire::StoreMac(expected.data() + wire::kOuterHeaders, 0x020000000009);
 

@@ -20,7 +20,7 @@ constexpr uint32_t kFragmentationNeeded = wire::kIcmpUnreachable << 8 | wire::kI
 constexpr uint32_t kDestinationAt = kIp + wire::kIpv4DestinationOffset;
 constexpr uint32_t kNextHeaderAt = kIp + wire::kIpv6NextHeaderOffset;
 constexpr uint32_t kDestination6At = kIp + wire::kIpv6DestinationOffset;
-constexpr uint32_t kIcmp6TypeAt = kIp + wire::kIpv6Header;
+constexpr uint32_t kBehindIpv6At = kIp + wire::kIpv6Header;
 
 sock_filter Statement(uint16_t code, uint32_t k) {
   return {code, 0, 0, k};
@@ -81,7 +81,7 @@ std::vector<sock_filter> OtherPart(const OverlayFilterOptions& options) {
       /* 8 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, word(0), 0, 5),
       /* 9 */ Statement(BPF_LD | BPF_B | BPF_ABS, kNextHeaderAt),
       /* 10 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kNextHeaderIcmp6, 0, 4),
-      /* 11 */ Statement(BPF_LD | BPF_B | BPF_ABS, kIcmp6TypeAt),
+      /* 11 */ Statement(BPF_LD | BPF_B | BPF_ABS, kBehindIpv6At),
       /* 12 */ Jump(BPF_JMP | BPF_JGE | BPF_K, wire::kIcmp6NeighborSolicitation, 0, 2),
       /* 13 */ Jump(BPF_JMP | BPF_JGT | BPF_K, wire::kIcmp6NeighborAdvertisement, 1, 0),
       /* 14 */ Statement(BPF_RET | BPF_K, kAll),
@@ -103,14 +103,40 @@ std::vector<sock_filter> OverlayFilter(const OverlayFilterOptions& options) {
   return program;
 }
 
-std::vector<sock_filter> UnderlayFilter(std::optional<uint32_t> marker) {
-  // No frame has a source MAC of zeros.
+namespace {
+
+// IPv6 on the underlay; the EtherType has been looked at. What has an extension header before EtherIP is
+// taken for the worker to judge, also fragments.
+std::vector<sock_filter> Underlay6Part() {
   return {
+      /* 0 */ Statement(BPF_LD | BPF_B | BPF_ABS, kNextHeaderAt),
+      /* 1 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolEtherIp, 10, 0),
+      /* 2 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kNextHeaderIcmp6, 5, 0),
+      /* 3 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kNextHeaderFragment, 2, 0),
+      /* 4 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kNextHeaderHopByHop, 1, 0),
+      /* 5 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kNextHeaderDestinationOptions, 0, 7),
+      /* 6 */ Statement(BPF_LD | BPF_B | BPF_ABS, kBehindIpv6At),  // its next header
+      /* 7 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolEtherIp, 4, 5),
+      /* 8 */ Statement(BPF_LD | BPF_B | BPF_ABS, kBehindIpv6At),  // ICMPv6 type
+      /* 9 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kIcmp6PacketTooBig, 2, 0),
+      /* 10 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kIcmp6NeighborSolicitation, 1, 0),
+      /* 11 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kIcmp6NeighborAdvertisement, 0, 1),
+      /* 12 */ Statement(BPF_RET | BPF_K, kAll),
+      /* 13 */ Statement(BPF_RET | BPF_K, 0),
+  };
+}
+
+}  // namespace
+
+std::vector<sock_filter> UnderlayFilter(std::optional<uint32_t> marker, bool over_ipv6) {
+  const uint8_t other = over_ipv6 ? 10 : 9;
+  // No frame has a source MAC of zeros.
+  std::vector<sock_filter> program = {
       /* 0 */ Statement(BPF_LD | BPF_W | BPF_ABS, kSourceMacAt),
       /* 1 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, marker.value_or(0), 11, 0),
       /* 2 */ Statement(BPF_LD | BPF_H | BPF_ABS, kEtherTypeAt),
       /* 3 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_ARP, 9, 0),
-      /* 4 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 9),
+      /* 4 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, other),
       /* 5 */ Statement(BPF_LD | BPF_B | BPF_ABS, kProtocolAt),
       /* 6 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolEtherIp, 6, 0),
       /* 7 */ Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolIcmp, 0, 6),
@@ -122,24 +148,32 @@ std::vector<sock_filter> UnderlayFilter(std::optional<uint32_t> marker) {
       /* 13 */ Statement(BPF_RET | BPF_K, kAll),
       /* 14 */ Statement(BPF_RET | BPF_K, 0),
   };
+  if (!over_ipv6) return program;
+  const std::vector<sock_filter> ipv6 = Underlay6Part();
+  program.push_back(Jump(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IPV6, 0, static_cast<uint8_t>(ipv6.size() - 1)));
+  program.insert(program.end(), ipv6.begin(), ipv6.end());
+  return program;
 }
 
 std::vector<sock_filter> NothingFilter() {
   return {Statement(BPF_RET | BPF_K, 0)};
 }
 
-std::vector<sock_filter> FlowFanout(bool inner) {
+std::vector<sock_filter> FlowFanout(FanoutBy by) {
   // Relative to the network header: where the frame starts for a fanout program differs from a filter.
   const auto ip = static_cast<uint32_t>(SKF_NET_OFF);
   std::vector<sock_filter> program;
-  if (inner) {
+  if (by != FanoutBy::outer) {
+    const bool over_ipv6 = by == FanoutBy::inner_over_ipv6;
+    const uint32_t inner = ip + (over_ipv6 ? wire::kTunnelOverhead6 : wire::kTunnelOverhead);
+    const uint32_t protocol = over_ipv6 ? wire::kIpv6NextHeaderOffset : wire::kIpv4ProtocolOffset;
     // Stripped frames are inner packets already: only EtherIP has the addresses further on.
     program = {
-        Statement(BPF_LD | BPF_B | BPF_ABS, ip + 9),
+        Statement(BPF_LD | BPF_B | BPF_ABS, ip + protocol),
         Jump(BPF_JMP | BPF_JEQ | BPF_K, wire::kProtocolEtherIp, 0, 4),
-        Statement(BPF_LD | BPF_W | BPF_ABS, ip + wire::kOuterHeaders + wire::kIpv4SourceOffset),
+        Statement(BPF_LD | BPF_W | BPF_ABS, inner + wire::kIpv4SourceOffset),
         Statement(BPF_MISC | BPF_TAX, 0),
-        Statement(BPF_LD | BPF_W | BPF_ABS, ip + wire::kOuterHeaders + wire::kIpv4DestinationOffset),
+        Statement(BPF_LD | BPF_W | BPF_ABS, inner + wire::kIpv4DestinationOffset),
         Jump(BPF_JMP | BPF_JA, 3, 0, 0),
     };
   }

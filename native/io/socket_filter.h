@@ -25,14 +25,16 @@ struct OverlayFilterOptions {
 std::vector<sock_filter> OverlayFilter(const OverlayFilterOptions& options);
 
 // ARP, IPv4 protocol 97, ICMP "fragmentation needed", and frames that XDP stripped (source MAC begins with
-// `marker`, if there is one).
-std::vector<sock_filter> UnderlayFilter(std::optional<uint32_t> marker);
+// `marker`, if there is one). Where tunnels run over IPv6, also its protocol 97, behind one extension header
+// at most, ICMPv6 "packet too big" and neighbor discovery.
+std::vector<sock_filter> UnderlayFilter(std::optional<uint32_t> marker, bool over_ipv6);
 
 // Nothing: while a socket is being set up.
 std::vector<sock_filter> NothingFilter();
 
-// Which worker of a fanout group gets a frame: a hash over the addresses that stays the same for a flow.
-// `inner`: of EtherIP packets the addresses inside.
-std::vector<sock_filter> FlowFanout(bool inner);
+// Which worker of a fanout group gets a frame: a hash over the addresses that stays the same for a flow, of
+// EtherIP packets those inside.
+enum class FanoutBy { outer, inner_over_ipv4, inner_over_ipv6 };
+std::vector<sock_filter> FlowFanout(FanoutBy by);
 
 }  // namespace vpc_conn::io

@@ -8,6 +8,7 @@
 #include <random>
 #include <stdexcept>
 
+#include "forward/flow_label.h"
 #include "forward/segment.h"
 #include "io/socket_filter.h"
 #include "io/transmitter.h"
@@ -47,6 +48,7 @@ uint64_t DataPlane::PublishTable(forward::TableContents contents) {
   if (strip_) strip_->SetPeers(table_->peers(), table_->contents().underlay_mac);
   if (overlay_sender_) overlay_sender_->SetAllMulticast(table_->carries_ipv6());
   SetOverlayFilters();
+  if (!carrier_) SetUnderlayFilters();
   return generation;
 }
 
@@ -75,6 +77,17 @@ void DataPlane::SetOverlayFilters() {
         {contents.overlay_address, table_->masquerades_overlay_address(), contents.masquerade_first_port,
          contents.masquerade_last_port, contents.overlay_address6},
         contents.overlay_mac);
+  }
+}
+
+void DataPlane::SetUnderlayFilters() {
+  const auto marker = strip_ ? std::optional(strip_->marker()) : std::nullopt;
+  for (size_t i = options_.workers; i < workers_.size(); i++) {
+    if (carrier_) {
+      workers_[i]->SetUnderlayFilter(carrier_->filter(static_cast<uint32_t>(i - options_.workers)));
+    } else {
+      workers_[i]->SetUnderlayFilter(marker, table_->tunnels_over_ipv6());
+    }
   }
 }
 
@@ -111,6 +124,10 @@ void DataPlane::StartDecapsulation() {
     return false;
   };
   decapsulation_ = {};
+  if (table_->tunnels_over_ipv6()) {
+    decapsulation_.why = "the underlay is IPv6, and the XDP program takes off IPv4 headers only";
+    return;
+  }
   if (!works([this] { strip_.emplace(options_.underlay); })) return;
   decapsulation_.part = Decapsulation::Part::stripped;
   const bool carries = works(
@@ -122,6 +139,7 @@ void DataPlane::StartDecapsulation() {
 }
 
 void DataPlane::StartWorkers() {
+  const auto inner = table_->tunnels_over_ipv6() ? io::FanoutBy::inner_over_ipv6 : io::FanoutBy::inner_over_ipv4;
   for (const bool encap : {true, false}) {
     uint16_t fanout = 0;
     for (uint32_t i = 0; i < options_.workers; i++) {
@@ -139,7 +157,8 @@ void DataPlane::StartWorkers() {
                         .handover = encap || !carrier_ ? nullptr : &carrier_->handover(i)},
           shared_, board_, events_, stop_));
       if (options_.workers > 1) {
-        fanout = workers_.back()->receive_socket().JoinFanout(fanout, io::FlowFanout(!encap));
+        fanout = workers_.back()->receive_socket().JoinFanout(
+            fanout, io::FlowFanout(encap ? io::FanoutBy::outer : inner));
       }
     }
   }
@@ -150,15 +169,7 @@ void DataPlane::StartWorkers() {
   }
   for (const auto& worker : workers_) worker->Start();
   SetOverlayFilters();
-  const auto marker = strip_ ? std::optional(strip_->marker()) : std::nullopt;
-  for (uint32_t i = 0; i < options_.workers; i++) {
-    Worker& decap = *workers_[options_.workers + i];
-    if (carrier_) {
-      decap.SetUnderlayFilter(carrier_->filter(i));
-    } else {
-      decap.SetUnderlayFilter(marker);
-    }
-  }
+  SetUnderlayFilters();
 }
 
 bool DataPlane::Send(uint16_t scope, std::span<const uint8_t> frame) {
@@ -167,7 +178,7 @@ bool DataPlane::Send(uint16_t scope, std::span<const uint8_t> frame) {
     return false;
   };
   if (!overlay_sender_ || !underlay_sender_) return drop(DropReason::interface_down);
-  std::array<uint8_t, sizeof(wire::VirtioNetHeader) + wire::kOuterHeaders> head{};
+  std::array<uint8_t, forward::kHeadroom> head{};
   size_t head_bytes = sizeof(wire::VirtioNetHeader);
   const io::PacketSocket& socket = scope == forward::kScopeOverlay ? *overlay_sender_ : *underlay_sender_;
   const forward::Peer* peer = nullptr;
@@ -176,9 +187,9 @@ bool DataPlane::Send(uint16_t scope, std::span<const uint8_t> frame) {
     if (index >= outer_.size()) return drop(DropReason::unknown_peer);
     if (!outer_[index].resolved) return drop(DropReason::neighbor_unresolved);
     peer = &table_->peers()[index];
-    forward::WriteOuterHeader(head.data() + head_bytes, outer_[index], static_cast<uint32_t>(frame.size()),
-                              0);
-    head_bytes += wire::kOuterHeaders;
+    forward::WriteOuterHeader(head.data() + head_bytes, outer_[index], static_cast<uint32_t>(frame.size()), 0,
+                              forward::kNoFlow);
+    head_bytes += outer_[index].length;
   }
   const iovec pieces[2] = {{head.data(), head_bytes}, {const_cast<uint8_t*>(frame.data()), frame.size()}};
   if (writev(socket.fd(), pieces, 2) < 0) return drop(io::ReasonOfSendError(errno));

@@ -93,6 +93,7 @@ class DataPlane {
   void StartDecapsulation();
   void StartWorkers();
   void SetOverlayFilters();
+  void SetUnderlayFilters();
   void AddKnownCounts(std::span<uint64_t> row, const io::KnownEncap& known) const;
 
   const DataPlaneOptions options_;

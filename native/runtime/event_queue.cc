@@ -62,13 +62,22 @@ void WorkerEvents::Arp(uint16_t scope, std::span<const uint8_t> frame) {
   Push({.kind = Event::Kind::arp, .scope = scope, .frame = {frame.begin(), frame.end()}});
 }
 
-void WorkerEvents::PathReport(uint16_t scope, uint32_t router, uint16_t mtu, uint16_t sent) {
+bool WorkerEvents::MayReportPath() {
   if (path_report_second_ != now_seconds_) {
     path_report_second_ = now_seconds_;
     path_reports_ = 0;
   }
-  if (path_reports_++ >= kPathReports) return;
+  return path_reports_++ < kPathReports;
+}
+
+void WorkerEvents::PathReport(uint16_t scope, uint32_t router, uint16_t mtu, uint16_t sent) {
+  if (!MayReportPath()) return;
   Push({.kind = Event::Kind::path_report, .scope = scope, .address = router, .mtu = mtu, .sent = sent});
+}
+
+void WorkerEvents::PathReport(uint16_t scope, const wire::Ipv6Address& router, uint16_t mtu, uint16_t sent) {
+  if (!MayReportPath()) return;
+  Push({.kind = Event::Kind::path_report, .scope = scope, .address6 = router, .mtu = mtu, .sent = sent});
 }
 
 bool WorkerEvents::Spend(std::array<Budget, forward::kMaxPeers>& budgets, uint16_t scope,

@@ -80,6 +80,7 @@ class WorkerEvents : public forward::EventSink {
   void Heard(uint16_t scope, uint32_t address) override;
   void Arp(uint16_t scope, std::span<const uint8_t> frame) override;
   void PathReport(uint16_t scope, uint32_t router, uint16_t mtu, uint16_t sent) override;
+  void PathReport(uint16_t scope, const wire::Ipv6Address& router, uint16_t mtu, uint16_t sent) override;
   bool Keepalive(uint16_t scope, std::span<const uint8_t> frame) override;
   void Unlisted(uint16_t scope, uint32_t address) override;
   void Unresolved(uint16_t scope, const wire::Ipv6Address& address) override;
@@ -99,6 +100,8 @@ class WorkerEvents : public forward::EventSink {
   bool Spend(std::array<Budget, forward::kMaxPeers>& budgets, uint16_t scope, uint32_t per_second);
   // `key`: of scope and address. A hash that meets another's only delays an event by a second.
   bool Repeats(std::array<Recent, 256>& recent, uint64_t key);
+  // Whether another path report fits this second.
+  bool MayReportPath();
   void Push(Event event);
 
   EventQueue& queue_;

@@ -8,8 +8,10 @@ namespace vpc_conn::runtime {
 
 std::optional<std::vector<uint16_t>> PeerIds::Assign(std::span<forward::Peer> peers) {
   if (peers.size() > forward::kMaxPeers) return std::nullopt;
-  const auto pair_of = [](const forward::Peer& peer) {
-    return (uint64_t{peer.local_address} << 32) | peer.address;
+  const auto pair_of = [](const forward::Peer& peer) -> Ends {
+    if (!peer.ends6) return {0, peer.local_address, 0, peer.address};
+    const auto& [local, remote] = *peer.ends6;
+    return {local.high, local.low, remote.high, remote.low};
   };
   std::vector<uint16_t> gone;
   std::erase_if(ids_, [&](const auto& known) {

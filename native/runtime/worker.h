@@ -45,8 +45,8 @@ class Worker {
   // Starts the thread. A snapshot has been published. Frames flow when a filter lets them in.
   void Start();
   // Decap. JS thread. The second: through a program, where the kernel carries known flows.
-  void SetUnderlayFilter(std::optional<uint32_t> strip_marker) {
-    receive_.SetFilter(io::UnderlayFilter(strip_marker));
+  void SetUnderlayFilter(std::optional<uint32_t> strip_marker, bool over_ipv6) {
+    receive_.SetFilter(io::UnderlayFilter(strip_marker, over_ipv6));
   }
   void SetUnderlayFilter(const io::UniqueFd& program) { receive_.SetFilter(program); }
   // Encap. JS thread.

@@ -159,6 +159,29 @@ TEST_SUITE("forwarding_table") {
     contents.peers[1].masquerade_unlisted = false;
     CHECK(!ForwardingTable(contents).masquerades());
   }
+
+  TEST_CASE("peers over IPv6: both addresses count, all their bits, and nothing is the unspecified address") {
+    const wire::Ipv6Address here{0x20010db800000000, 1};
+    const wire::Ipv6Address there{0x20010db800000000, 2};
+    TableContents contents;
+    contents.peers = {{.id = 7, .ends6 = TunnelEnds6{here, there}},
+                      {.id = 8, .local_address = 1, .address = 2}};
+    const ForwardingTable table(contents);
+    CHECK(table.tunnels_over_ipv6());
+    CHECK(table.PeerOf({here, there})->id == 7);
+    CHECK(table.PeerOf({there, here}) == nullptr);
+    CHECK(table.PeerOf({here, {there.high ^ 1, there.low}}) == nullptr);
+    CHECK(table.PeerOf({{here.high, here.low ^ (uint64_t{1} << 63)}, there}) == nullptr);
+    CHECK(table.PeerOf(TunnelEnds6{}) == nullptr);
+    CHECK(table.PeerOf(1, 2)->id == 8);
+    CHECK(table.PeerOf(0, 0) == nullptr);
+    CHECK(table.IsTunnelAddress(here));
+    CHECK(table.IsTunnelAddress(there));
+    CHECK(!table.IsTunnelAddress(wire::Ipv6Address{}));
+    CHECK(!table.IsTunnelAddress(0));
+    contents.peers.erase(contents.peers.begin());
+    CHECK(!ForwardingTable(contents).tunnels_over_ipv6());
+  }
 }
 
 }  // namespace vpc_conn::forward

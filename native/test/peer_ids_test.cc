@@ -24,6 +24,25 @@ TEST_SUITE("peer_ids") {
     CHECK(turned[1].id == first);
   }
 
+  TEST_CASE("over IPv6 a peer is its pair of addresses, too, and no bit of them is left out") {
+    PeerIds ids;
+    const auto peer = [](wire::Ipv6Address local, wire::Ipv6Address remote) {
+      Peer one;
+      one.ends6 = {local, remote};
+      return one;
+    };
+    std::vector<Peer> peers = {peer({8, 1}, {8, 2}), peer({9, 1}, {8, 2}),
+                               peer({8, 3}, {8, 2}), peer({8, 1}, {9, 2}),
+                               peer({8, 1}, {8, 3}), {.local_address = 1, .address = 2}};
+    CHECK(ids.Assign(peers)->empty());
+    std::set<uint16_t> distinct;
+    for (const Peer& one : peers) distinct.insert(one.id);
+    CHECK(distinct.size() == peers.size());
+    std::vector<Peer> turned(peers.rbegin(), peers.rend());
+    CHECK(ids.Assign(turned)->empty());
+    CHECK(turned.back().id == peers.front().id);
+  }
+
   TEST_CASE("ids of peers that are gone are told") {
     PeerIds ids;
     std::vector<Peer> peers = {{.local_address = 1, .address = 2}, {.local_address = 1, .address = 3}};

@@ -104,6 +104,7 @@ class Stripped : public Flusher, public EventSink {
   }
   void Unresolved(uint16_t, uint32_t) override {}
   void PathReport(uint16_t, uint32_t, uint16_t, uint16_t) override {}
+  void PathReport(uint16_t, const wire::Ipv6Address&, uint16_t, uint16_t) override {}
   void Heard(uint16_t, uint32_t) override {}
   void Arp(uint16_t, std::span<const uint8_t>) override {}
   bool Keepalive(uint16_t, std::span<const uint8_t>) override { return true; }

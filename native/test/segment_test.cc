@@ -32,21 +32,50 @@ class Collector : public Flusher {
   int flushes = 0;
 };
 
-OuterHeader MakeOuter() {
+constexpr TunnelEnds6 kEnds6 = {{0x20010db8ffff0000, 1}, {0x20010db8ffff0000, 2}};
+
+OuterHeader MakeOuter(bool over_ipv6 = false) {
   TableContents contents;
   contents.underlay_mac = {2, 0, 0, 0, 0, 1};
   contents.peers = {{.local_address = 0xc6120001, .address = 0xc6120002}};
+  if (over_ipv6) contents.peers[0].ends6 = kEnds6;
   auto table = std::make_shared<const ForwardingTable>(contents);
-  const auto snapshot =
-      BuildSnapshot(1, table, {{kScopeUnderlay, 0xc6120002, {.mac = 0x020000000002, .slot = 1}}});
-  return snapshot->outer.front();
+  const Neighbor next_hop{.mac = 0x020000000002, .slot = 1};
+  const NeighborRecord record{kScopeUnderlay, 0xc6120002, next_hop,
+                              over_ipv6 ? std::optional(kEnds6.remote) : std::nullopt};
+  return BuildSnapshot(1, table, {record})->outer.front();
 }
 
+constexpr uint32_t kFlowLabel = 0xabcde;
+
 constexpr uint8_t kInnerEthernet[14] = {2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 4, 8, 0};
+
+// The same as RFC 8200 has it.
+Bytes CheckOuter6(const Bytes& frame, uint8_t tos) {
+  const std::span<const uint8_t> bytes(frame);
+  REQUIRE(frame.size() > 70);
+  REQUIRE(Bytes(frame.begin(), frame.begin() + 14) == Bytes{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd});
+  const auto outer = bytes.subspan(14, 40);
+  REQUIRE(test::Get32(outer, 0) == (6u << 28 | uint32_t{tos} << 20 | kFlowLabel));
+  REQUIRE(test::Get16(outer, 4) == frame.size() - 14 - 40);
+  REQUIRE(outer[6] == 97);
+  REQUIRE(outer[7] == 64);
+  Bytes addresses(32);
+  test::Put32(addresses, 0, 0x20010db8);
+  test::Put32(addresses, 4, 0xffff0000);
+  addresses[15] = 1;
+  std::copy_n(addresses.begin(), 15, addresses.begin() + 16);
+  addresses[31] = 2;
+  REQUIRE(std::equal(addresses.begin(), addresses.end(), outer.begin() + 8));
+  REQUIRE(test::Get16(bytes, 54) == 0x3000);
+  REQUIRE(std::equal(kInnerEthernet, kInnerEthernet + 14, frame.begin() + 56));
+  return {frame.begin() + 70, frame.end()};
+}
 
 // Outer headers, byte by byte as RFC 791 and RFC 3378 have them; returns the inner packet.
 Bytes CheckOuter(const Bytes& frame, uint8_t tos) {
   const std::span<const uint8_t> bytes(frame);
+  if (test::Get16(bytes, 12) == 0x86dd) return CheckOuter6(frame, tos);
   REQUIRE(frame.size() > 50);
   REQUIRE(Bytes(frame.begin(), frame.begin() + 14) == Bytes{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0});
   const auto outer = bytes.subspan(14, 20);
@@ -91,11 +120,11 @@ void CheckAgainstReference(const test::PacketSpec& spec, uint32_t size, std::mt1
   const bool tcp = spec.protocol == wire::kProtocolTcp;
   // The super-frame's own checksum is partial or stale: it must not be read.
   test::Put16(super, 20 + spec.options + test::L4ChecksumOffset(spec.protocol), random() & 0xffff);
-  const OuterHeader outer = MakeOuter();
+  const OuterHeader outer = MakeOuter(random() % 2 == 0);
   Collector collector;
   const auto batch = std::make_unique<OutBatch>(collector);
   const Packet packet = test::Parse(super);
-  const Encapsulation encapsulation{&outer, kInnerEthernet};
+  const Encapsulation encapsulation{&outer, kInnerEthernet, kFlowLabel};
   const uint32_t count = tcp ? SegmentTcp(packet, encapsulation, size, 0, *batch)
                              : SegmentUdp(packet, encapsulation, size, 65535, *batch).packets;
   batch->Flush();
@@ -114,7 +143,7 @@ class KernelDouble : public SuperFrameSender {
  public:
   explicit KernelDouble(std::vector<Bytes>& frames) : frames_(frames) {}
 
-  bool Send(const uint8_t* outer, const uint8_t* head, uint32_t head_length, const uint8_t* payload,
+  bool Send(std::span<const uint8_t> outer, const uint8_t* head, uint32_t head_length, const uint8_t* payload,
             uint32_t payload_length, uint32_t segment_size) override {
     if (!works) return false;
     calls++;
@@ -130,7 +159,7 @@ class KernelDouble : public SuperFrameSender {
     test::Put16(pseudo, 10, static_cast<uint32_t>(super.size()) - 20);
     REQUIRE(test::Get16(super, 36) == test::ReferenceSum(pseudo));
     for (uint32_t i = 0; i < payload_length / segment_size; i++) {
-      Bytes frame(outer, outer + wire::kOuterHeaders);
+      Bytes frame(outer.begin(), outer.end());
       frame.insert(frame.end(), head, head + 14);
       const Bytes segment = ReferenceSegment(super, i, segment_size, true);
       frame.insert(frame.end(), segment.begin(), segment.end());
@@ -210,7 +239,8 @@ TEST_SUITE("segment") {
       spec.payload = random() % 2 == 0 ? size * static_cast<uint32_t>(1 + random() % 10)
                                        : static_cast<uint32_t>(1 + random() % 20000);
       Bytes super = test::MakePacket(spec, random);
-      const OuterHeader outer = MakeOuter();
+      const OuterHeader outer = MakeOuter(random() % 2 == 0);
+      const Encapsulation encapsulation{&outer, kInnerEthernet, kFlowLabel};
       const Packet packet = test::Parse(super);
       Collector collector;
       KernelDouble kernel(collector.frames);
@@ -218,8 +248,8 @@ TEST_SUITE("segment") {
       const auto batch = std::make_unique<OutBatch>(collector);
       // Something of the flow waits in the batch already.
       Bytes before = test::MakePacket({.payload = 1}, random);
-      SegmentTcp(test::Parse(before), {&outer, kInnerEthernet}, 1000, 0, *batch);
-      const uint32_t count = SendSuperFrame(packet, {&outer, kInnerEthernet}, size, &kernel, *batch);
+      SegmentTcp(test::Parse(before), encapsulation, 1000, 0, *batch);
+      const uint32_t count = SendSuperFrame(packet, encapsulation, size, &kernel, *batch);
       batch->Flush();
       calls += kernel.calls;
       REQUIRE(collector.frames.size() == count + 1);

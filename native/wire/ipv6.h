@@ -107,6 +107,11 @@ inline constexpr Ipv6Address operator~(const Ipv6Address& a) {
   return {~a.high, ~a.low};
 }
 
+// The traffic class stays as it is.
+inline void SetFlowLabel(uint8_t* ip, uint32_t label) {
+  StoreBe32(ip, (LoadBe32(ip) & 0xfff00000) | label);
+}
+
 inline constexpr bool IsMulticast(const Ipv6Address& a) {
   return (a.high >> 56) == 0xff;
 }

@@ -1,5 +1,5 @@
 /** The original tool's flags, as settings. Pure: what must be known of the machine is passed in. */
-import { canonicalAddress, familyOf, parsePrefix } from '../net/address.js';
+import { canonicalAddress, isIpv4, parsePrefix } from '../net/address.js';
 import { COMMAND_LINE, type Finding, throwOnErrors } from './finding.js';
 import { defaultName, defaultSocket, parsePortRange } from './names.js';
 import { DEFAULTS } from './schema.js';
@@ -115,8 +115,8 @@ export function settingsFromFlags(
 }
 
 /**
- * The article that describes the original also reads -s as the gateway's own address on the VPC side. An
- * address that the tunnel interface has, too, keeps its plain meaning.
+ * The article that describes the original also reads -s as the gateway's own address on the VPC side, which is
+ * IPv4. An address that the tunnel interface has, too, keeps its plain meaning.
  */
 function sourceIsOnOverlay(
   address: string,
@@ -125,7 +125,7 @@ function sourceIsOnOverlay(
   addresses: readonly InterfaceAddress[],
 ): boolean {
   const isOn = (name: string) => addresses.some((at) => at.interface === name && at.address === address);
-  return isOn(overlayInterface) && !isOn(underlayInterface);
+  return isIpv4(address) && isOn(overlayInterface) && !isOn(underlayInterface);
 }
 
 /** Reads single flags; what is wrong is collected, and the value returned then is never used. */
@@ -151,8 +151,6 @@ class FlagReader {
         `${flag} ${value}`,
         `"${value}" is not an IP address. Give ${meaning}, for example 198.18.0.1.`,
       );
-    } else if (familyOf(address) === 6) {
-      this.#refuseIpv6(`${flag} ${value}`, value);
     }
     return address ?? value;
   }
@@ -182,11 +180,6 @@ class FlagReader {
       'settings-missing-key',
     );
     return '';
-  }
-
-  #refuseIpv6(origin: string, text: string): void {
-    const sentence = `${text} is an IPv6 address; IPv6 is not supported by this version. Give an IPv4 address.`;
-    this.#fail(origin, sentence, 'settings-unsupported');
   }
 
   #fail(origin: string, text: string, code = 'settings-value'): void {

@@ -98,7 +98,7 @@ class Reader {
       },
       underlay: {
         interface: file.underlay.interface,
-        address: this.#address(['underlay', 'address'], file.underlay.address),
+        address: this.#address(['underlay', 'address'], file.underlay.address, 'either'),
         ...(typeof file.underlay.dscp === 'number' && { dscp: file.underlay.dscp }),
       },
       peers: file.peers.map((peer, index) => this.#peer(peer, index)),
@@ -126,7 +126,7 @@ class Reader {
     const path = ['peers', index];
     return {
       name: peer.name,
-      address: this.#address([...path, 'address'], peer.address),
+      address: this.#address([...path, 'address'], peer.address, 'either'),
       proxied: (peer.proxied ?? []).flatMap((entry, at) => this.#proxied(entry, [...path, 'proxied', at])),
       unlisted: peer.unlisted ?? DEFAULTS.unlisted,
       keepalive: peer.keepalive ?? DEFAULTS.keepalive,
@@ -179,27 +179,20 @@ class Reader {
     return prefix;
   }
 
-  #address(path: KeyPath, text: string, family: Family = 4): string {
+  #address(path: KeyPath, text: string, family: Family | 'either' = 4): string {
     const address = canonicalAddress(text);
-    const example = family === 4 ? '10.0.0.5' : '2001:db8::5';
+    const example = family === 6 ? '2001:db8::5' : '10.0.0.5';
     if (address === undefined) {
       this.#fail(
         path,
         'settings-value',
         `"${text}" is not an IP address. Write one, for example ${example}.`,
       );
-    } else if (family === 6 && familyOf(address) === 4) {
-      const sentence = `${text} is an IPv4 address. Write an IPv6 address here, for example ${example}.`;
+    } else if (family !== 'either' && familyOf(address) !== family) {
+      const sentence = `${text} is an IPv${familyOf(address)} address. Write an IPv${family} address here, for example ${example}.`;
       this.#fail(path, 'settings-value', sentence);
-    } else if (familyOf(address) !== family) {
-      this.#refuseIpv6(path, text);
     }
     return address ?? text;
-  }
-
-  #refuseIpv6(path: KeyPath, text: string): undefined {
-    const sentence = `${text} is an IPv6 address; IPv6 is not supported by this version. Write an IPv4 address.`;
-    this.#fail(path, 'settings-unsupported', sentence);
   }
 
   #fail(path: KeyPath, code: string, text: string): void {

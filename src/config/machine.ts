@@ -1,6 +1,7 @@
 /** Whether a machine fits the settings. Pure: the caller reads the machine (netlink, /proc) and passes it in. */
 import {
   contains,
+  type Family,
   familyOf,
   formatPrefix,
   isIpv4,
@@ -107,6 +108,11 @@ export function carriesIpv6({ overlay, peers }: Settings): boolean {
   );
 }
 
+/** What tunnels run over. */
+export function tunnelFamily({ underlay, peers }: Settings): Family {
+  return familyOf(underlay.address ?? peers[0]?.address ?? '') ?? 4;
+}
+
 function checkAddress6(settings: Settings, { link, address6, addresses }: Side): Finding[] {
   if (!carriesIpv6(settings)) return [];
   const there = addresses.filter(({ address }) => !isIpv4(address)).map(({ address }) => address);
@@ -147,10 +153,12 @@ function checkSide(
     const text = `${name} is down. Set it up: ip link set ${name} up.`;
     findings.push(findingAt(settings, key, 'interface-down', text, 'warning'));
   }
-  const addresses = machine.addresses.filter((at) => at.ifindex === link.ifindex && isIpv4(at.address));
+  const held = machine.addresses.filter((at) => at.ifindex === link.ifindex && !isLinkLocal6(at.address));
+  const family = side === 'underlay' ? tunnelFamily(settings) : 4;
+  const addresses = held.filter((at) => familyOf(at.address) === family);
   const [first] = addresses;
   if (first === undefined) {
-    const text = `${name} has no IPv4 address. Give it one: ip address add ADDRESS/LENGTH dev ${name}.`;
+    const text = `${name} has no IPv${family} address. Give it one: ip address add ADDRESS/LENGTH dev ${name}.`;
     findings.push(findingAt(settings, key, 'no-address', text));
     return undefined;
   }
@@ -160,13 +168,12 @@ function checkSide(
     findings.push(findingAt(settings, `${side}.address`, 'address-not-here', text));
     return undefined;
   }
-  const held = machine.addresses.filter((at) => at.ifindex === link.ifindex && !isLinkLocal6(at.address));
   const address6 = side === 'overlay' ? chooseAddress6(settings, held) : undefined;
   return { link, address: configured ?? first.address, address6, addresses: held };
 }
 
 function sameInterface(settings: Settings, overlay: Side, underlay: Side): Finding[] {
-  if (overlay.address === underlay.address) {
+  if ([overlay.address, overlay.address6].includes(underlay.address)) {
     const text = `overlay and underlay both use ${overlay.address}. Give the tunnel an address of its own.`;
     return [findingAt(settings, 'underlay.address', 'same-address', text)];
   }

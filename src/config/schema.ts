@@ -107,7 +107,7 @@ const Overlay = Type.Object(
 const Underlay = Type.Object(
   {
     interface: interfaceName('Interface that carries the tunnel.', 'ens6'),
-    address: address('Outer source: an address of that interface.', '198.18.0.1'),
+    address: address('Outer source: an address of that interface, IPv4 or IPv6.', '198.18.0.1'),
     dscp: Type.Optional(
       Type.Union([Type.Literal('copy'), Type.Integer({ minimum: 0, maximum: 63 })], {
         title: 'copy or a whole number from 0 to 63',
@@ -142,7 +142,10 @@ const Proxied = Type.Union(
 const Peer = Type.Object(
   {
     name: name('Name of the peer in messages and figures.', 'vpc-b'),
-    address: address("Outer destination: the far gateway's underlay address.", '198.18.0.2'),
+    address: address(
+      "Outer destination: the far gateway's underlay address, of the same kind as underlay.address.",
+      '198.18.0.2',
+    ),
     proxied: Type.Optional(
       Type.Array(Proxied, {
         title: 'a list',

@@ -16,7 +16,7 @@ export interface ProxiedSetting {
 
 export interface PeerSettings {
   readonly name: string;
-  /** Outer destination. */
+  /** Outer destination; of the same family as underlay.address. */
   readonly address: string;
   readonly proxied: readonly ProxiedSetting[];
   /** What becomes of a far source without a proxied address. */
@@ -58,7 +58,7 @@ export interface Settings {
   };
   readonly underlay: {
     readonly interface: string;
-    /** Outer source. Absent only when the flag form's -s sat on the overlay interface: first IPv4 then. */
+    /** Outer source. Absent only when the flag form's -s sat on the overlay interface: the first of the peer's kind. */
     readonly address?: string;
     /** Of outer headers, 0 to 63. Absent: copied from the inner header. */
     readonly dscp?: number;

@@ -2,6 +2,7 @@
 import {
   addressBits,
   contains,
+  familyOf,
   formatPrefix,
   isSingle,
   networkOf,
@@ -26,6 +27,7 @@ export function validateSettings(settings: Settings): Finding[] {
   return [
     ...addressFindings(settings),
     ...peerFindings(settings),
+    ...familyFindings(settings),
     ...settings.peers.flatMap((_, peer) =>
       proxiedOf(settings, peer).flatMap((at) => entryFindings(settings, at)),
     ),
@@ -85,6 +87,18 @@ function peerFindings(settings: Settings): Finding[] {
     }
   }
   return findings;
+}
+
+/** A gateway has one underlay address, and no packet has a source of one kind and a destination of the other. */
+function familyFindings(settings: Settings): Finding[] {
+  const own = settings.underlay.address;
+  if (own === undefined) return [];
+  return settings.peers.flatMap(({ address }, index) => {
+    if (familyOf(address) === familyOf(own)) return [];
+    const [theirs, ours] = [`IPv${familyOf(address)}`, `IPv${familyOf(own)}`];
+    const text = `${address} is an ${theirs} address, and this gateway's underlay address ${own} (${originOf(settings, 'underlay.address')}) an ${ours} one. Give both of one kind; for peers of both kinds, run a gateway for each.`;
+    return [findingAt(settings, `peers[${index}].address`, 'settings-families', text)];
+  });
 }
 
 function entryFindings(settings: Settings, { key, entry }: ProxiedAt): Finding[] {

@@ -194,8 +194,8 @@ export function tableToNative(table: ForwardingTable): NativeForwardingTable {
     overlayMtu: table.overlayMtu,
     underlayMac: macToBytes(table.underlayMac),
     peers: table.peers.map((peer) => ({
-      localAddress: ipv4ToBytes(peer.localAddress),
-      address: ipv4ToBytes(peer.address),
+      localAddress: addressToBytes(peer.localAddress),
+      address: addressToBytes(peer.address),
       innerMtu: peer.innerMtu,
       masqueradeUnlisted: peer.unlisted === 'masquerade',
       resolveThroughTunnel: peer.resolve === 'tunnel',
@@ -292,7 +292,7 @@ function eventFromNative(event: NativeEvent): DataPlaneEvent {
       return { kind: event.kind, scope: scopeFromNative(event.scope), frame: event.frame };
     case 'path-report': {
       const { scope, router, mtu, sent } = event;
-      return { kind: 'path-report', peer: scope - SCOPE_TUNNEL, router: bytesToIpv4(router), mtu, sent };
+      return { kind: 'path-report', peer: scope - SCOPE_TUNNEL, router: bytesToAddress(router), mtu, sent };
     }
     case 'keepalive':
       return {

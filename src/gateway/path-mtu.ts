@@ -4,14 +4,17 @@
  * goes the same way as a link that changes: plan again, publish, tell. All methods run on the JS thread.
  */
 import { type Clock, systemClock } from '../neighbor/clock.js';
+import { isIpv4 } from '../net/address.js';
 
 /** RFC 1191 section 6.3, RFC 8899 section 5.1.1 (PMTU_RAISE_TIMER): a lowered path is tried again after this long, ms. */
 export const RAISE_AFTER = 600_000;
 /**
- * RFC 8899 section 3, item 7: what claims less than every IPv4 host must take (RFC 791) is a forgery or of no use,
- * and must not make the gateway send tiny packets.
+ * RFC 8899 section 3, item 7: what claims less than every IPv4 host must take (RFC 791), or than every IPv6 link
+ * carries (RFC 8200 section 5), is a forgery or of no use, and must not make the gateway send tiny packets.
  */
-export const SMALLEST_PATH_MTU = 576;
+export function leastPathMtu(peerAddress: string): 576 | 1280 {
+  return isIpv4(peerAddress) ? 576 : 1280;
+}
 
 /** RFC 1191 section 7.1: what to try when a router from before 1990 says "too big" and not how big. */
 const PLATEAUS = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 576];
@@ -98,10 +101,12 @@ class Paths implements PathMtus {
   reported({ peerAddress, router, mtu, sent }: PathReport): boolean {
     const inForce = this.#options.inForce(peerAddress);
     if (inForce === undefined) return false;
-    const claimed = mtu === 0 ? (PLATEAUS.find((plateau) => plateau < sent) ?? 0) : mtu;
+    // Every IPv6 router says it (RFC 8201 section 4).
+    const unsaid = mtu === 0 && isIpv4(peerAddress);
+    const claimed = unsaid ? (PLATEAUS.find((plateau) => plateau < sent) ?? 0) : mtu;
     // RFC 8899 section 4.6.1. What is not smaller than the packet it is about cannot have been in its way; what
     // was sent before the last report was believed may come back with the same figure.
-    if (claimed < SMALLEST_PATH_MTU || claimed >= sent || claimed > inForce) return false;
+    if (claimed < leastPathMtu(peerAddress) || claimed >= sent || claimed > inForce) return false;
     const path = this.#path(peerAddress);
     if (path.icmp === undefined && claimed === inForce) return false;
     const changed = path.icmp?.outerMtu !== claimed;

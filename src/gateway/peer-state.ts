@@ -1,8 +1,10 @@
 /** What a person is told about a peer: its state in a word and why, logged once per change. */
 import type { PeerState } from '../control/protocol.js';
 import type { Logger } from '../log.js';
+import { isIpv4 } from '../net/address.js';
 import type { PeeringPeer, PeeringView, PeerReport } from '../peering/peering.js';
-import { type Plan, type PlannedPeer, TUNNEL_OVERHEAD } from './plan.js';
+import { leastPathMtu } from './path-mtu.js';
+import { type Plan, type PlannedPeer, tunnelOverhead } from './plan.js';
 
 /** Without keepalives, a peer counts as up as long as something was heard from it, seconds. */
 export const HEARD_LATELY = 10;
@@ -28,7 +30,8 @@ function peeringPeer(plan: Plan, peer: PlannedPeer, place: number, reported = pe
     localAddress: peer.localAddress,
     initiates: peer.keepalive,
     pathLimit: Math.min(peer.routeMtu, reported),
-    outerHeaders: TUNNEL_OVERHEAD - INNER_ETHERNET,
+    leastPath: leastPathMtu(peer.address),
+    outerHeaders: tunnelOverhead(peer.address) - INNER_ETHERNET,
     hosts: entries.map(({ address, host, prefixLength }) => ({
       address: host,
       prefixLength,
@@ -57,7 +60,10 @@ export interface PeerVerdict {
 
 /** The first trouble in the order in which they have to be mended. */
 export function judgePeer({ peer, resolved, silence, report }: Omit<PeerFacts, 'refusedHosts'>): PeerVerdict {
-  if (!resolved) return { state: 'unresolved', why: 'the next hop to it does not answer ARP' };
+  if (!resolved) {
+    const question = isIpv4(peer.address) ? 'ARP' : 'neighbor solicitations';
+    return { state: 'unresolved', why: `the next hop to it does not answer ${question}` };
+  }
   const heard = silence !== null && silence < HEARD_LATELY;
   switch (report?.answers ?? 'unasked') {
     case 'unasked':

@@ -3,7 +3,7 @@
  * that a link change and a reload take the same way as a start: plan again, compare, publish.
  */
 import { availableParallelism } from 'node:os';
-import { carriesIpv6, chooseAddress6, reservedIn } from '../config/machine.js';
+import { carriesIpv6, chooseAddress6, reservedIn, tunnelFamily } from '../config/machine.js';
 import type { PeerSettings, Settings } from '../config/settings.js';
 import type { ForwardingTable, TableEntry, TablePeer } from '../dataplane/port.js';
 import { SettingsError, VpcConnError } from '../errors.js';
@@ -11,7 +11,9 @@ import type { NeighborView } from '../neighbor/neighbors.js';
 import {
   addressBits,
   contains,
+  type Family,
   formatPrefix,
+  isIpv4,
   isLinkLocal6,
   isSingle,
   networkOf,
@@ -22,8 +24,10 @@ import type { GuardPlan } from './guard.js';
 import type { PathLimit } from './path-mtu.js';
 import { routeFrom } from './routes.js';
 
-/** Outer IPv4 (20) + EtherIP (2, RFC 3378) + inner Ethernet header (14). */
-export const TUNNEL_OVERHEAD = 36;
+/** Outer IPv4 (20) or IPv6 (40) + EtherIP (2, RFC 3378) + inner Ethernet header (14). */
+export function tunnelOverhead(peerAddress: string): 36 | 56 {
+  return isIpv4(peerAddress) ? 36 : 56;
+}
 /** RFC 791: every IPv4 host takes 68 bytes; nothing can be planned below. */
 const SMALLEST_INNER_MTU = 68;
 
@@ -139,7 +143,7 @@ export function readMachineAgain(
 /**
  * @param previous the plan in force: an interface address that the machine has lost since stays planned, with
  *   a notice, because the tunnel may still work and an address often comes back (DHCP).
- * @throws SettingsError when an interface has no IPv4 address to start with.
+ * @throws SettingsError when an interface has no address to start with.
  */
 export function makePlan(settings: Settings, machine: Machine, previous?: Plan): Plan {
   const overlay = planInterface('overlay', settings, machine, previous);
@@ -240,12 +244,15 @@ function planInterface(
   previous: Plan | undefined,
 ): PlannedInterface {
   const link = machine[side];
+  const family = side === 'underlay' ? tunnelFamily(settings) : 4;
   const address =
-    settings[side].address ?? firstIpv4(machine.addresses, link.ifindex) ?? previous?.[side].address;
+    settings[side].address ??
+    firstAddressOf(family, machine.addresses, link.ifindex) ??
+    previous?.[side].address;
   if (address === undefined) {
     throw new SettingsError(
       'no-address',
-      `Interface ${link.name} has no IPv4 address. Give it one (ip address add ADDRESS/LENGTH dev ${link.name}), or set ${side}.address.`,
+      `Interface ${link.name} has no IPv${family} address. Give it one (ip address add ADDRESS/LENGTH dev ${link.name}), or set ${side}.address.`,
     );
   }
   const address6 = side === 'overlay' ? planAddress6(settings, machine, previous) : undefined;
@@ -275,9 +282,14 @@ function planAddress6(settings: Settings, machine: Machine, previous: Plan | und
   );
 }
 
-/** In the kernel's order the primary address comes first: what the kernel itself would send from. */
-function firstIpv4(addresses: readonly Address[], ifindex: number): string | undefined {
-  return addresses.find((held) => held.ifindex === ifindex && held.family === 4)?.address;
+/**
+ * In the kernel's order the primary address comes first: what the kernel itself would send from. Of IPv6, neither
+ * a link-local address nor a temporary one.
+ */
+function firstAddressOf(family: Family, addresses: readonly Address[], ifindex: number): string | undefined {
+  const ours = addresses.filter((held) => held.ifindex === ifindex && held.family === family);
+  if (family === 4) return ours[0]?.address;
+  return ours.find(({ address, secondary }) => !secondary && !isLinkLocal6(address))?.address;
 }
 
 function planPeer(peer: PeerSettings, machine: Machine, underlay: PlannedInterface): PlannedPeer {
@@ -294,7 +306,7 @@ function planPeer(peer: PeerSettings, machine: Machine, underlay: PlannedInterfa
     address: peer.address,
     routeMtu: known,
     outerMtu,
-    innerMtu: Math.max(SMALLEST_INNER_MTU, outerMtu - TUNNEL_OVERHEAD),
+    innerMtu: Math.max(SMALLEST_INNER_MTU, outerMtu - tunnelOverhead(peer.address)),
     innerMtuWhy: limited ? limit.why : `${hop} ${known}`,
     unlisted: peer.unlisted,
     resolve: peer.resolve,

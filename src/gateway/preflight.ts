@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Finding as SettingsFinding } from '../config/finding.js';
-import { validateAgainstMachine } from '../config/machine.js';
+import { tunnelFamily, validateAgainstMachine } from '../config/machine.js';
 import type { Settings } from '../config/settings.js';
 import { nativeOffloads } from '../dataplane/native-data-plane.js';
 import type { KernelOffloads } from '../dataplane/port.js';
@@ -20,7 +20,7 @@ import {
 } from './acceleration.js';
 import { probeGuard } from './guard.js';
 import { offloadsOf, onOff } from './offloads.js';
-import { makePlan, type Plan, type PlannedPeer, readMachine, TUNNEL_OVERHEAD } from './plan.js';
+import { makePlan, type Plan, type PlannedPeer, readMachine, tunnelOverhead } from './plan.js';
 import { effectiveCapabilities, privilegeTrouble } from './privileges.js';
 
 export interface Finding {
@@ -128,7 +128,7 @@ function mtuFindings({ overlay, underlay }: Plan, peer: PlannedPeer, key: string
   }
   if (peer.innerMtu >= overlay.mtu) return [];
   const message = `${size}, ${overlay.interface} carries ${overlay.mtu}. TCP adapts by itself; larger packets of other protocols are cut into fragments, or their sender is told.`;
-  const remedy = `Where that matters, raise the underlay's MTU to ${overlay.mtu + TUNNEL_OVERHEAD}, or lower the hosts' to ${peer.innerMtu}.`;
+  const remedy = `Where that matters, raise the underlay's MTU to ${overlay.mtu + tunnelOverhead(peer.address)}, or lower the hosts' to ${peer.innerMtu}.`;
   return [{ severity: 'info', code: 'mtu-clamped', message, remedy, key }];
 }
 
@@ -146,12 +146,21 @@ function routeFindings({ underlay }: Plan, peer: PlannedPeer, key: string, netli
   ];
 }
 
+/** As the data plane says it when it starts. */
+const STRIPS_IPV4_ONLY = {
+  why: 'the underlay is IPv6, and the XDP program takes off IPv4 headers only',
+  remedy: '',
+};
+
 /** Which rungs a start would run on, and what it would switch. The self-test's taps are gone when this returns. */
 function accelerationFindings(plan: Plan, netlink: Netlink, kernel: KernelOffloads): Finding[] {
   const { settings, underlay } = plan;
   const { acceleration, offloads } = settings.dataplane;
   const findings = leftoverFindings(plan, netlink, kernel);
   if (acceleration === 'off') return findings;
+  if (acceleration === 'full' && tunnelFamily(settings) === 6) {
+    return [...findings, withoutRemedy(insistence(settings, STRIPS_IPV4_ONLY))];
+  }
   const device = underlay.interface;
   const { switches, obstacle: misfit } = fitSegmentation(kernel, device, offloads);
   const obstacle = probeSegmentation(kernel) ?? misfit;

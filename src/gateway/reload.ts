@@ -1,4 +1,5 @@
 /** From one plan to the next: what a reload may change, what changed in words, what is guarded meanwhile. Pure. */
+import { tunnelFamily } from '../config/machine.js';
 import type { PeerSettings, ProxiedSetting, Settings } from '../config/settings.js';
 import { SettingsError } from '../errors.js';
 import { formatPrefix } from '../net/address.js';
@@ -10,6 +11,7 @@ const FIXED: readonly (readonly [key: string, value: (settings: Settings) => unk
   ['name', (settings) => settings.name],
   ['overlay.interface', (settings) => settings.overlay.interface],
   ['underlay.interface', (settings) => settings.underlay.interface],
+  ['the kind of underlay.address (IPv4 or IPv6)', tunnelFamily],
   ['dataplane.acceleration', (settings) => settings.dataplane.acceleration],
   ['dataplane.workers', (settings) => settings.dataplane.workers],
   ['dataplane.offloads', (settings) => settings.dataplane.offloads],

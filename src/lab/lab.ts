@@ -9,6 +9,7 @@
  */
 import { mkdirSync } from 'node:fs';
 import { VpcConnError } from '../errors.js';
+import { isIpv4 } from '../net/address.js';
 import { claimLabId, type LabId, labDirectory, removeLab, removeStaleLabs } from './cleanup.js';
 import { type ExecOptions, type ExecResult, exec, LabProcess, must, waitFor } from './command.js';
 import { type GatewayProcess, type GatewayStart, startGatewayProcess } from './gateway-process.js';
@@ -377,7 +378,13 @@ function gatewayScript(vpc: VpcSpec, gateway: GatewaySpec, underlay: UnderlaySpe
   const configured = gateway.configureSecondary ? (gateway.secondary ?? []) : [];
   script.ip.push(...addressCommands('eth1', [gateway.address, ...configured], vpc.cidr));
   if (gateway.address6 !== undefined) script.addIpv6('eth1', gateway.address6, vpc.cidr6);
-  script.ip.push(...addressCommands('eth2', [gateway.underlayAddress], underlay.cidr ?? '198.18.0.0/24'));
+  if (isIpv4(gateway.underlayAddress)) {
+    const cidr = underlay.cidr ?? '198.18.0.0/24';
+    script.ip.push(...addressCommands('eth2', [gateway.underlayAddress], cidr));
+  } else {
+    script.ip.push('link set eth2 up');
+    script.addIpv6('eth2', gateway.underlayAddress, underlay.cidr);
+  }
   if (gateway.underlayAddress6 !== undefined) {
     script.addIpv6('eth2', ...(gateway.underlayAddress6.split('/') as [string, string]));
   }

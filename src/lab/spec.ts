@@ -29,7 +29,7 @@ export interface GatewaySpec {
   secondary?: readonly string[];
   /** The operating system configures the secondary addresses, as Amazon Linux does. Default false. */
   configureSecondary?: boolean;
-  /** Address of the underlay NIC, eth2. */
+  /** Address of the underlay NIC, eth2: IPv4, or IPv6 where tunnels run over that. */
   underlayAddress: string;
   /** IPv6 beside it, with the length of its prefix. */
   underlayAddress6?: string;
@@ -51,7 +51,7 @@ export interface VpcSpec {
 }
 
 export interface UnderlaySpec {
-  /** Default 198.18.0.0/24. */
+  /** Default 198.18.0.0/24, for IPv6 /64. */
   cidr?: string;
   /** Bytes; default 1500. */
   mtu?: number;

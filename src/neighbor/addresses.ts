@@ -123,6 +123,7 @@ export class AddressBook {
     const { table, underlayAddress } = this.view;
     const mac = scope === 'overlay' ? table.overlayMac : table.underlayMac;
     if (!isIpv4(target)) {
+      if (scope === 'underlay') return { mac, address: underlayAddress ?? linkLocalOf(mac) };
       // Inside a tunnel both VPCs may use one another's addresses; a link-local one is surely this machine's.
       const address = scope === 'overlay' ? table.overlayAddress6 : linkLocalOf(mac);
       return { mac, address: address ?? UNSPECIFIED_ADDRESS6 };
@@ -132,6 +133,8 @@ export class AddressBook {
       scope === 'underlay'
         ? (underlayAddress ?? table.peers[0]?.localAddress)
         : table.peers[scope.peer]?.localAddress;
+    // A tunnel over IPv6 ends at no IPv4 address: there the gateway asks as itself.
+    if (address !== undefined && !isIpv4(address)) return { mac, address: table.overlayAddress };
     return { mac, address: address ?? UNSPECIFIED_ADDRESS };
   }
 }

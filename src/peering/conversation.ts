@@ -32,6 +32,8 @@ export interface PeeringPeer {
   readonly pathLimit: number;
   /** What of an outer packet is not inner frame: outer IP and EtherIP header, bytes. */
   readonly outerHeaders: number;
+  /** What every path carries: 576 over IPv4 (RFC 1122 3.3.2), 1280 over IPv6 (RFC 8200 section 5). */
+  readonly leastPath: number;
   /** Far hosts that are listed here. */
   readonly hosts: readonly ListedHost[];
   /** Whatever far hosts of this peer send is dropped here. */
@@ -111,7 +113,7 @@ export class Conversation {
   constructor(peer: PeeringPeer, options: ConversationOptions) {
     this.#peer = peer;
     this.#options = options;
-    this.#search = new PathSearch(peer.pathLimit);
+    this.#search = new PathSearch(peer.pathLimit, peer.leastPath);
     this.#agreement = new Agreement(peer.name, peer.hosts);
     this.#sequence = Math.floor(options.random() * 2 ** 32);
     this.#askAt = options.clock.now();

@@ -15,8 +15,6 @@ export const MAX_PROBES = 3;
 export const RAISE_AFTER = 600_000;
 /** CONFIRMATION_TIMER: nothing acknowledges the tunnel's data, so the size in use is probed, too. */
 export const CONFIRM_EVERY = 10_000;
-/** What every path carries (RFC 1122 3.3.2); used when BASE_PLPMTU does not pass either. */
-const SMALLEST = 576;
 /** The search ends when no more than this is to be won, bytes. */
 const PRECISION = 4;
 
@@ -31,6 +29,7 @@ type Phase =
   | 'complete';
 
 export class PathSearch {
+  readonly #least: number;
   #limit: number;
   #mtu: number;
   #phase: Phase = 'unproven';
@@ -43,9 +42,13 @@ export class PathSearch {
   #nextAt = 0;
   #raiseAt = Number.POSITIVE_INFINITY;
 
-  /** @param limit what the route carries: nothing larger is ever probed. */
-  constructor(limit: number) {
+  /**
+   * @param limit what the route carries: nothing larger is ever probed.
+   * @param least what every path carries; used when BASE_PLPMTU does not pass either.
+   */
+  constructor(limit: number, least: number) {
     this.#limit = limit;
+    this.#least = least;
     this.#mtu = limit;
     this.#ceiling = limit + 1;
   }
@@ -146,10 +149,10 @@ export class PathSearch {
       this.#phase = 'base';
       this.#mtu = this.#base;
       if (size > this.#base) return;
-      this.#mtu = Math.min(SMALLEST, size);
+      this.#mtu = Math.min(this.#least, size);
     } else if (this.#phase === 'base') {
       this.#ceiling = size;
-      this.#mtu = Math.min(SMALLEST, this.#limit);
+      this.#mtu = Math.min(this.#least, this.#limit);
     } else {
       this.#ceiling = Math.min(this.#ceiling, size);
       this.#hint = undefined;
@@ -173,7 +176,7 @@ export class PathSearch {
   }
 
   get #base(): number {
-    return Math.min(BASE_PLPMTU, this.#limit);
+    return Math.min(Math.max(BASE_PLPMTU, this.#least), this.#limit);
   }
 
   get #middle(): number {

@@ -21,6 +21,7 @@ import { IPV6_CASES } from './cases-ipv6.js';
 import { KEEPALIVE_CASES } from './cases-keepalive.js';
 import { MARKS_CASES } from './cases-marks.js';
 import { MTU_CASES } from './cases-mtu.js';
+import { OVER_IPV6_CASES } from './cases-over-ipv6.js';
 import {
   type CaseJson,
   caseFile,
@@ -37,6 +38,7 @@ const CASES = [
   ...ICMP_CASES,
   ...MARKS_CASES,
   ...IPV6_CASES,
+  ...OVER_IPV6_CASES,
   ...MTU_CASES,
   ...FRAGMENT_CASES,
   ...KEEPALIVE_CASES,
@@ -148,7 +150,9 @@ t.test(
     t.equal(found.length, 2);
     t.equal((await decode(capture, 'ip || ipv6')).length, sent.length);
     const tunnelled = sent.filter(({ frame }) => frame.startsWith('020000000102')).length;
-    const etherIp = await decode(capture, 'etherip && ip.proto == 97 && ip.flags.df == 1 && ip.ttl == 64');
+    const over4 = 'ip.proto == 97 && ip.flags.df == 1 && ip.ttl == 64';
+    const over6 = 'ipv6.nxt == 97 && ipv6.hlim == 64';
+    const etherIp = await decode(capture, `etherip && ((${over4}) || (${over6}))`);
     t.equal(etherIp.length, tunnelled);
     t.ok(sent.length > 100);
   },

@@ -64,8 +64,8 @@ export function toTable(table: TableText): NativeForwardingTable {
     underlayMac: macToBytes(table.underlayMac),
     peers: table.peers.map((peer) => ({
       ...peer,
-      localAddress: ipv4ToBytes(peer.localAddress),
-      address: ipv4ToBytes(peer.address),
+      localAddress: addressToBytes(peer.localAddress),
+      address: addressToBytes(peer.address),
     })),
     proxied: toProxied(table, 4),
     reserved: toReserved(table, 4),
@@ -127,7 +127,7 @@ export function eventText(event: NativeEvent): string {
     case 'neighbor-discovery':
       return `${event.kind} ${event.scope} ${event.frame.toString('hex')}`;
     case 'path-report':
-      return `${event.kind} ${event.scope} ${event.router.join('.')} ${event.mtu} ${event.sent}`;
+      return `${event.kind} ${event.scope} ${bytesToAddress(event.router)} ${event.mtu} ${event.sent}`;
     case 'keepalive':
       return `keepalive ${event.scope} ${event.length} ${event.frame.toString('hex')}`;
     case 'worker-failed':

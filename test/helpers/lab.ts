@@ -11,11 +11,18 @@ import {
 import { judgeFrames } from './second-opinion.js';
 
 export const CIDR = '10.0.0.0/24';
+/** The underlay addresses of gw-a and gw-b, by what tunnels run over. */
+export const ENDS = {
+  4: { a: '198.18.0.1', b: '198.18.0.2' },
+  6: { a: '2001:db8:ffff::1', b: '2001:db8:ffff::2' },
+} as const;
 
 export interface TwinOptions {
   /** Of every NIC in both VPCs. */
   nic?: NicSpec;
   underlay?: LabSpec['underlay'];
+  /** What tunnels run over. Default 4. */
+  over?: 4 | 6;
   kind?: 'mapping' | 'lan';
   /** On top of the defaults of both gateways. */
   gateway?: Partial<GatewaySpec>;
@@ -27,6 +34,7 @@ export interface TwinOptions {
 export function twinVpcs({
   nic = {},
   underlay = {},
+  over = 4,
   kind = 'mapping',
   gateway = {},
 }: TwinOptions = {}): LabSpec {
@@ -44,22 +52,26 @@ export function twinVpcs({
     },
   });
   return {
-    vpcs: [vpc('a', [10, 11], [20, 21], '198.18.0.1'), vpc('b', [20, 21], [10, 11], '198.18.0.2')],
+    vpcs: [vpc('a', [10, 11], [20, 21], ENDS[over].a), vpc('b', [20, 21], [10, 11], ENDS[over].b)],
     underlay,
   };
 }
 
 /** The configuration file of a twin's gateway; `peer` goes on top of its only peer. */
-export function twinConfig(vpc: 'a' | 'b', peer: Record<string, unknown> = {}): Record<string, unknown> {
+export function twinConfig(
+  vpc: 'a' | 'b',
+  peer: Record<string, unknown> = {},
+  over: 4 | 6 = 4,
+): Record<string, unknown> {
   const here = vpc === 'a';
   return {
     name: `vpc-${vpc}`,
     overlay: { interface: 'eth1', address: '10.0.0.5' },
-    underlay: { interface: 'eth2', address: here ? '198.18.0.1' : '198.18.0.2' },
+    underlay: { interface: 'eth2', address: ENDS[over][vpc] },
     peers: [
       {
         name: here ? 'vpc-b' : 'vpc-a',
-        address: here ? '198.18.0.2' : '198.18.0.1',
+        address: ENDS[over][here ? 'b' : 'a'],
         proxied: here ? ['10.0.0.20', '10.0.0.21'] : ['10.0.0.10', '10.0.0.11'],
         ...peer,
       },
@@ -82,8 +94,8 @@ export async function startTwins(
   t.teardown(() => lab.close());
   if (options.judged !== false) await judgeFrames(t, lab);
   const [a, b] = await Promise.all([
-    lab.startGateway('a', { config: twinConfig('a') }),
-    lab.startGateway('b', { config: twinConfig('b') }),
+    lab.startGateway('a', { config: twinConfig('a', {}, options.over) }),
+    lab.startGateway('b', { config: twinConfig('b', {}, options.over) }),
   ]);
   return { lab, a, b };
 }

@@ -21,6 +21,7 @@ export function peeringPeer(changes: Partial<PeeringPeer> = {}): PeeringPeer {
     initiates: true,
     pathLimit: 1500,
     outerHeaders: OUTER_HEADERS,
+    leastPath: 576,
     hosts: [{ address: '10.0.0.20', prefixLength: 32, proxiedAs: '10.0.0.20' }],
     acceptsNone: false,
     ...changes,

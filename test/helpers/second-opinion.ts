@@ -15,8 +15,11 @@ const MOST_FRAMES = 5000;
 // Of bulk TCP one segment in 32 is kept, by its identification (the low byte stands at 5 in the IPv4 header).
 const BULK = 'greater 1000 and not';
 const OVERLAY_FILTER = `not (${BULK} ip[5] & 31 = 0 and tcp)`;
-// The inner IPv4 header begins at 50 on the underlay.
-const UNDERLAY_FILTER = `not (${BULK} ether[55] & 31 = 0 and ip proto 97 and ether[59] = 6)`;
+// The inner IPv4 header begins at 50 on the underlay, at 70 behind an outer IPv6 header.
+const UNDERLAY_FILTER = [
+  `not (${BULK} ether[55] & 31 = 0 and ip proto 97 and ether[59] = 6)`,
+  `not (${BULK} ether[75] & 31 = 0 and ip6 proto 97 and ether[79] = 6)`,
+].join(' and ');
 
 interface Capture {
   readonly wire: string;

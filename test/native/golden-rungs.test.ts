@@ -53,6 +53,8 @@ const IDLE: TableText = {
   masqueradePorts: [0, 0],
 };
 
+const isOverIpv6 = ({ table }: CaseJson): boolean => table.peers.some(({ address }) => address.includes(':'));
+
 const near = (direction: Direction): string => (direction === 'encap' ? 'o0' : 'u0');
 
 /** Sends every frame past a data plane that is not there, and sees what comes. */
@@ -304,6 +306,7 @@ t.test('every golden case on every rung', { skip }, async (t) => {
       const used = { superFrames: 0, stripped: 0, carried: 0 };
       const outcomes: { expected: Outcome; seen: Seen }[] = [];
       for (const golden of cases) {
+        if (options.xdpStrip && isOverIpv6(golden)) continue; // a gateway whose tunnels run over IPv6 does without
         peers += golden.table.peers.length;
         if (peers > PEER_NUMBERS) {
           await rig.stop();

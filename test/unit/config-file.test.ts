@@ -291,10 +291,34 @@ const TABLE: readonly (readonly [what: string, text: string, code: string, messa
     'gateway.yaml:1:23: overlay.interface: "a/b" is not the name of a network interface. Write it like ens5.',
   ],
   [
-    'an IPv6 peer',
+    'an IPv6 peer of an IPv4 underlay',
     `${PEERS}  - { name: b, address: "2001:db8::2" }\n`,
-    'settings-unsupported',
-    'gateway.yaml:4:25: peers[0].address: 2001:db8::2 is an IPv6 address; IPv6 is not supported by this version. Write an IPv4 address.',
+    'settings-families',
+    "gateway.yaml:4:25: peers[0].address: 2001:db8::2 is an IPv6 address, and this gateway's underlay address 198.18.0.1 (gateway.yaml:2:39) an IPv4 one. Give both of one kind; for peers of both kinds, run a gateway for each.",
+  ],
+  [
+    'an IPv4 peer of an IPv6 underlay',
+    'overlay: { interface: ens5 }\nunderlay: { interface: ens6, address: "2001:db8::1" }\npeers:\n  - { name: b, address: 198.18.0.2 }\n',
+    'settings-families',
+    "gateway.yaml:4:25: peers[0].address: 198.18.0.2 is an IPv4 address, and this gateway's underlay address 2001:db8::1 (gateway.yaml:2:39) an IPv6 one. Give both of one kind; for peers of both kinds, run a gateway for each.",
+  ],
+  [
+    'a link-local underlay address',
+    'overlay: { interface: ens5 }\nunderlay: { interface: ens6, address: "fe80::1" }\npeers:\n  - { name: b, address: "2001:db8::2" }\n',
+    'settings-unusable-address',
+    'gateway.yaml:2:39: underlay.address: fe80::1 is a link-local address. Write an address that a host can have.',
+  ],
+  [
+    'a link-local peer with its zone',
+    `${PEERS}  - { name: b, address: "fe80::2%ens6" }\n`,
+    'settings-value',
+    'gateway.yaml:4:25: peers[0].address: "fe80::2%ens6" is not an IP address. Write it like 198.18.0.2.',
+  ],
+  [
+    'an IPv6 address where IPv4 belongs',
+    `overlay: { interface: ens5, address: "2001:db8::5" }\nunderlay: { interface: ens6, address: 198.18.0.1 }\npeers:\n  - { name: b, address: 198.18.0.2 }\n`,
+    'settings-value',
+    'gateway.yaml:1:38: overlay.address: 2001:db8::5 is an IPv6 address. Write an IPv4 address here, for example 10.0.0.5.',
   ],
   [
     'an IPv6 prefix with bits beyond it',

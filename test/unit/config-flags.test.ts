@@ -124,8 +124,8 @@ t.test('bad flags: the exact sentence, alone', async (t) => {
     ],
     [
       { ...FLAGS, srcAddr: '2001:db8::1' },
-      'settings-unsupported',
-      '-s 2001:db8::1: 2001:db8::1 is an IPv6 address; IPv6 is not supported by this version. Give an IPv4 address.',
+      'settings-families',
+      `-d ${FLAGS.dstAddr}: ${FLAGS.dstAddr} is an IPv4 address, and this gateway's underlay address 2001:db8::1 (-s 2001:db8::1) an IPv6 one. Give both of one kind; for peers of both kinds, run a gateway for each.`,
     ],
     [
       { ...FLAGS, remoteIpAddrs: '10.0.0.20,10.0.0' },

@@ -42,7 +42,7 @@ class Path {
 }
 
 t.test('checklist 39: probing starts at the route MTU and rests there when it passes', async (t) => {
-  const path = new Path(new PathSearch(1500), 1500);
+  const path = new Path(new PathSearch(1500, 576), 1500);
   t.equal(path.search.mtu, 1500, 'believed before the first answer');
   path.settle();
   t.same(path.probes, [1500]);
@@ -51,7 +51,7 @@ t.test('checklist 39: probing starts at the route MTU and rests there when it pa
 });
 
 t.test('checklist 39: a peer that answers nothing is no evidence of a black hole', async (t) => {
-  const path = new Path(new PathSearch(1500), 0, false);
+  const path = new Path(new PathSearch(1500, 576), 0, false);
   for (let count = 0; count < 10 * MAX_PROBES; count += 1) path.step();
   t.match(path.search, { mtu: 1500, limited: false, proven: false });
   t.same([...new Set(path.probes)], [1500]);
@@ -60,7 +60,7 @@ t.test('checklist 39: a peer that answers nothing is no evidence of a black hole
 t.test(
   'checklist 39: MAX_PROBES lost while the peer answers: BASE, then what the path carries',
   async (t) => {
-    const path = new Path(new PathSearch(1500), 1400);
+    const path = new Path(new PathSearch(1500, 576), 1400);
     for (let count = 1; count < MAX_PROBES; count += 1) {
       path.step();
       t.equal(path.search.mtu, 1500, `${count} lost is chance`);
@@ -75,16 +75,16 @@ t.test(
 );
 
 t.test('checklist 39: a path below BASE is found, too', async (t) => {
-  const path = new Path(new PathSearch(9001), 900);
+  const path = new Path(new PathSearch(9001, 576), 900);
   path.settle();
   t.ok(path.search.mtu <= 900 && path.search.mtu > 896, `found ${path.search.mtu}`);
-  const narrow = new Path(new PathSearch(1000), 800);
+  const narrow = new Path(new PathSearch(1000, 576), 800);
   narrow.settle();
   t.ok(narrow.search.mtu <= 800 && narrow.search.mtu > 796, `found ${narrow.search.mtu}`);
 });
 
 t.test('checklist 39: the raise timer tries the route MTU again after 600 s', async (t) => {
-  const path = new Path(new PathSearch(1500), 1400);
+  const path = new Path(new PathSearch(1500, 576), 1400);
   path.settle();
   const found = path.search.mtu;
   const start = path.now;
@@ -99,7 +99,7 @@ t.test('checklist 39: the raise timer tries the route MTU again after 600 s', as
 });
 
 t.test('checklist 39: a black hole that comes later is noticed by the confirmation', async (t) => {
-  const path = new Path(new PathSearch(1500), 1500);
+  const path = new Path(new PathSearch(1500, 576), 1500);
   path.settle();
   path.carries = 1300;
   const start = path.now;
@@ -111,7 +111,7 @@ t.test('checklist 39: a black hole that comes later is noticed by the confirmati
 });
 
 t.test('checklist 39: probes lost by chance cost one probe, not ten minutes', async (t) => {
-  const path = new Path(new PathSearch(1500), 1500);
+  const path = new Path(new PathSearch(1500, 576), 1500);
   path.settle();
   path.carries = 1499;
   for (let count = 0; count < MAX_PROBES; count += 1) path.step();
@@ -123,7 +123,7 @@ t.test('checklist 39: probes lost by chance cost one probe, not ten minutes', as
 });
 
 t.test('another limit begins anew', async (t) => {
-  const path = new Path(new PathSearch(1500), 1400);
+  const path = new Path(new PathSearch(1500, 576), 1400);
   path.settle();
   path.search.setLimit(1300, path.now);
   t.match(path.search, { mtu: 1300, limited: false, proven: false });
@@ -141,7 +141,7 @@ t.test('checklist 39: for any path the search ends, within 4 bytes, never above 
       fc.integer({ min: 600, max: 9216 }),
       fc.integer({ min: 576, max: 9216 }),
       (limit, carries) => {
-        const path = new Path(new PathSearch(limit), carries);
+        const path = new Path(new PathSearch(limit, 576), carries);
         path.settle(60);
         const best = Math.min(limit, carries);
         if (path.search.mtu > best) throw new Error(`${path.search.mtu} of ${best}`);
