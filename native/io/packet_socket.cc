@@ -25,6 +25,9 @@ constexpr timeval kSendTimeout = {0, 10'000};
 constexpr int kSendBuffer = 4 << 20;
 // Bounds the frames too large for a ring slot that wait in the socket's own queue: about 60 super-frames.
 constexpr int kReceiveBuffer = 8 << 20;
+// A fanout group does not inherit from its sockets that they ignore what the machine sends. The flag is
+// younger than some kernels, which take no notice of it, and their headers.
+constexpr uint32_t kFanoutIgnoreOutgoing = 0x4000;
 
 }  // namespace
 
@@ -83,13 +86,12 @@ void PacketSocket::SetFilter(const UniqueFd& program) {
   SetOption(SOL_SOCKET, SO_ATTACH_BPF, &fd, sizeof fd, "setsockopt(SO_ATTACH_BPF)");
 }
 
-uint16_t PacketSocket::JoinFanout(uint16_t id, const std::vector<sock_filter>& program) {
-  const bool first = id == 0;
-  uint32_t type = PACKET_FANOUT_CBPF;
-  if (first) type |= PACKET_FANOUT_FLAG_UNIQUEID;
-  const uint32_t argument = id | (type << 16);
+uint16_t PacketSocket::JoinFanout(std::optional<uint16_t> id, const std::vector<sock_filter>& program) {
+  uint32_t type = PACKET_FANOUT_CBPF | kFanoutIgnoreOutgoing;
+  if (!id) type |= PACKET_FANOUT_FLAG_UNIQUEID;
+  const uint32_t argument = id.value_or(0) | (type << 16);
   SetOption(SOL_PACKET, PACKET_FANOUT, &argument, sizeof argument, "setsockopt(PACKET_FANOUT)");
-  if (first) {
+  if (!id) {
     uint32_t joined = 0;
     socklen_t length = sizeof joined;
     if (getsockopt(fd_.get(), SOL_PACKET, PACKET_FANOUT, &joined, &length) != 0) {
@@ -100,7 +102,7 @@ uint16_t PacketSocket::JoinFanout(uint16_t id, const std::vector<sock_filter>& p
                           const_cast<sock_filter*>(program.data())};
     SetOption(SOL_PACKET, PACKET_FANOUT_DATA, &data, sizeof data, "setsockopt(PACKET_FANOUT_DATA)");
   }
-  return id;
+  return *id;
 }
 
 void PacketSocket::SetAllMulticast(bool on) {

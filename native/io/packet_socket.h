@@ -5,6 +5,7 @@
 #include <linux/filter.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,8 +30,9 @@ class PacketSocket {
   void SetFilter(const std::vector<sock_filter>& program);
   // The same with a loaded BPF program.
   void SetFilter(const UniqueFd& program);
-  // Joins fanout group `id` (0: makes one) that spreads by `program`; returns the group's id.
-  uint16_t JoinFanout(uint16_t id, const std::vector<sock_filter>& program);
+  // Joins fanout group `id` (nullopt: makes one) that spreads by `program`; returns the group's id, which may
+  // be 0.
+  uint16_t JoinFanout(std::optional<uint16_t> id, const std::vector<sock_filter>& program);
 
   // Whether the interface takes up frames to every multicast MAC, as long as this socket lives: neighbor
   // solicitations for proxied IPv6 addresses go to groups that the kernel has not joined. Throws SystemError.

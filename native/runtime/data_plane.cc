@@ -139,9 +139,10 @@ void DataPlane::StartDecapsulation() {
 }
 
 void DataPlane::StartWorkers() {
-  const auto inner = table_->tunnels_over_ipv6() ? io::FanoutBy::inner_over_ipv6 : io::FanoutBy::inner_over_ipv4;
+  const auto inner =
+      table_->tunnels_over_ipv6() ? io::FanoutBy::inner_over_ipv6 : io::FanoutBy::inner_over_ipv4;
   for (const bool encap : {true, false}) {
-    uint16_t fanout = 0;
+    std::optional<uint16_t> fanout;
     for (uint32_t i = 0; i < options_.workers; i++) {
       const size_t index = workers_.size();
       workers_.push_back(std::make_unique<Worker>(
