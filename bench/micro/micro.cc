@@ -1,7 +1,9 @@
 // Nanoseconds per frame of the pieces that the fast path is made of, and of whole frames through both
 // pipelines: the workers' own code on frames in memory, without a system call.
 //
-//   micro [ROUNDS]    one line of JSON for each: { name, title, values }, one value (ns) for each round
+//   micro [ROUNDS]             one line of JSON for each: { name, title, values }, one value (ns) for each
+//                              round
+//   micro --only NAME UNITS    does that piece so many times, for a profiler to watch
 //
 // Each value is the median of many short batches on one CPU, so that an interrupt or a neighbor spoils a
 // batch and not the figure; rounds go over all pieces in turn.
@@ -437,6 +439,16 @@ class Suite {
   std::vector<Piece> pieces_;
 };
 
+int RunOnly(const std::string& name, uint32_t units) {
+  for (const Piece& piece : Suite().Build()) {
+    if (piece.name != name) continue;
+    piece.work(units);
+    return 0;
+  }
+  std::fprintf(stderr, "micro: there is no %s\n", name.c_str());
+  return 1;
+}
+
 int Main(int rounds) {
   Pin();
   std::vector<Piece> pieces = Suite().Build();
@@ -458,6 +470,9 @@ int Main(int rounds) {
 }  // namespace vpc_conn
 
 int main(int count, char** arguments) {
+  if (count == 4 && std::strcmp(arguments[1], "--only") == 0) {
+    return vpc_conn::RunOnly(arguments[2], static_cast<uint32_t>(std::atoi(arguments[3])));
+  }
   const int rounds = count > 1 ? std::atoi(arguments[1]) : 5;
   return vpc_conn::Main(std::clamp(rounds, 1, 100));
 }
