@@ -53,6 +53,7 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
          InstanceMethod<&DataPlane::Segmentation>("segmentation"),
          InstanceMethod<&DataPlane::StripCounts>("stripCounts"),
          InstanceMethod<&DataPlane::Decapsulation>("decapsulation"),
+         InstanceMethod<&DataPlane::Encapsulation>("encapsulation"),
          InstanceMethod<&DataPlane::Close>("close")});
   }
 
@@ -239,6 +240,14 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
     object.Set("why", now.why);
     const char* code = now.error == 0 ? "" : strerrorname_np(now.error);
     object.Set("code", code == nullptr ? "EUNKNOWN" : code);
+    return object;
+  }
+
+  Napi::Value Encapsulation(const Napi::CallbackInfo& info) {
+    const auto now = Open(info).encapsulation();
+    Napi::Object object = Napi::Object::New(info.Env());
+    object.Set("carried", now.carried);
+    object.Set("why", now.why);
     return object;
   }
 

@@ -9,6 +9,7 @@
  * of its flow is looked at. */
 #include "helpers.h"
 #include "layout.h"
+#include "pace.h"
 
 struct map_definition SECTION("maps") known_flows = {
     .type = BPF_MAP_TYPE_ARRAY,
@@ -67,16 +68,29 @@ struct headers {
   __u16 checksum;
   __u32 source;
   __u32 destination;
-  __u8 tcp[12];
-  __u8 tcp_offset;
-  __u8 tcp_flags;
-  __u8 tcp_rest[6];
+  union {
+    struct {
+      __u8 first[12];
+      __u8 offset;
+      __u8 flags;
+      __u8 rest[6];
+    } tcp;
+    struct {
+      __u16 ports[2];
+      __u16 length;
+      __u16 checksum;
+    } udp;
+    __u8 icmp_type;
+  };
 };
 #define ETHERNET 14
 #define IPV4 20
-#define TCP 20
+#define TCP_HEADER 20
+#define SHORT_HEADER 8 /* UDP, ICMP echo */
 #define SYN 2
 #define ICMP 1
+#define TCP 6
+#define UDP 17
 #define ETHERIP 97
 #define FRAGMENTATION_NEEDED 0x0304 /* ICMP type and code */
 
@@ -91,20 +105,42 @@ static __attribute__((always_inline)) __u32 version_of(struct known_flow* flow) 
   return __sync_fetch_and_add(&flow->version, nothing);
 }
 
+/* Bytes of the headers that each packet of the frame has; 0: something about it needs the worker. */
+static __attribute__((always_inline)) __u32 plain_headers(const struct __sk_buff* skb, struct headers* h,
+                                                          __u32 overlay_mtu) {
+  const __u32 total_length = BE16(h->total_length);
+  __u32 headers = ETHERNET + IPV4 + SHORT_HEADER;
+  if (h->protocol == TCP) {
+    if (bpf_skb_load_bytes_relative(skb, ETHERNET + IPV4, &h->tcp, TCP_HEADER, BPF_HDR_START_MAC)) return 0;
+    headers = ETHERNET + IPV4 + (h->tcp.offset >> 4) * 4;
+    if ((h->tcp.flags & SYN) != 0 || headers < ETHERNET + IPV4 + TCP_HEADER) return 0;
+  } else {
+    /* What may be a UDP super-frame is the worker's. */
+    if (skb->gso_size != 0) return 0;
+    if (bpf_skb_load_bytes_relative(skb, ETHERNET + IPV4, &h->udp, SHORT_HEADER, BPF_HDR_START_MAC)) return 0;
+    if (h->protocol == UDP) {
+      const __u32 length = BE16(h->udp.length);
+      if (length < SHORT_HEADER || IPV4 + length > total_length) return 0;
+    } else if (h->protocol != ICMP || (h->icmp_type != 0 && h->icmp_type != 8)) {
+      return 0;
+    }
+  }
+  if (headers > ETHERNET + total_length) return 0;
+  const __u32 longest = skb->gso_size == 0 ? total_length : headers - ETHERNET + skb->gso_size;
+  return longest <= overlay_mtu ? headers : 0;
+}
+
 /* Whether the frame is one of a known flow and nothing about it needs the worker; then `chosen` is filled in.
  */
-static __attribute__((always_inline)) int known(const struct __sk_buff* skb, const struct headers* h,
-                                                __u32 slot, struct known_flow* flow,
+static __attribute__((always_inline)) int known(const struct __sk_buff* skb, struct headers* h, __u32 slot,
+                                                struct known_flow* flow,
                                                 const struct carry_settings* settings,
                                                 struct chosen* chosen) {
   const __u32 generation = settings->generation;
   const __u32 peer = BE16(h->peer);
-  const __u32 headers = ETHERNET + IPV4 + (h->tcp_offset >> 4) * 4;
-  const __u32 total_length = BE16(h->total_length);
-  if (generation == 0 || (h->tcp_flags & SYN) != 0 || skb->vlan_present != 0) return 0;
-  if (headers < ETHERNET + IPV4 + TCP || headers > ETHERNET + total_length) return 0;
-  if ((skb->gso_size == 0 ? total_length : headers - ETHERNET + skb->gso_size) > settings->overlay_mtu)
-    return 0;
+  if (generation == 0 || skb->vlan_present != 0) return 0;
+  const __u32 headers = plain_headers(skb, h, settings->overlay_mtu);
+  if (headers == 0) return 0;
 
   const __u32 version = version_of(flow);
   if ((version & 1) != 0 || flow->generation != generation || flow->peer != peer ||
@@ -168,8 +204,8 @@ SECTION("socket") int choose(struct __sk_buff* skb) {
   struct known_flow* flow = bpf_map_lookup_elem(&known_flows, &slot);
   struct handover* handover = bpf_map_lookup_elem(&handovers, &slot);
   if (!flow || !handover) return TAKE;
-  if (*(volatile __u32*)&handover->given == *(volatile __u32*)&handover->done &&
-      bpf_skb_load_bytes_relative(skb, ETHERNET + IPV4, h.tcp, TCP, BPF_HDR_START_MAC) == 0 &&
+  const int busy = h.protocol != TCP && is_busy(&flow->pace);
+  if (!busy && *(volatile __u32*)&handover->given == *(volatile __u32*)&handover->done &&
       known(skb, &h, slot, flow, settings, chosen)) {
     return 0;
   }

@@ -21,6 +21,8 @@ static __attribute__((unused)) long (*const bpf_clone_redirect)(struct __sk_buff
                                                                 __u64 flags) = (void*)BPF_FUNC_clone_redirect;
 static __attribute__((unused)) __u64 (*const bpf_ktime_get_ns)(void) = (void*)BPF_FUNC_ktime_get_ns;
 static __attribute__((unused))
+__u64 (*const bpf_ktime_get_coarse_ns)(void) = (void*)BPF_FUNC_ktime_get_coarse_ns;
+static __attribute__((unused))
 __u64 (*const bpf_xdp_get_buff_len)(void* xdp) = (void*)BPF_FUNC_xdp_get_buff_len;
 static
     __attribute__((unused)) long (*const bpf_redirect)(__u32 ifindex, __u64 flags) = (void*)BPF_FUNC_redirect;

@@ -1,6 +1,7 @@
 /* Encapsulation in the kernel for packets between two hosts that the C++ path has decided about. Two programs
  * see each frame of the overlay one right after the other, on the same processor: first the packet socket's
- * filter, then the tc program. The filter chooses: a frame that it keeps from the C++ path is the tc program's.
+ * filter, then the tc program. The filter chooses: a frame that it keeps from the C++ path is the tc
+ * program's.
  *
  * It chooses only plain packets: IPv4 without options, no fragments, TCP (no SYN, whose MSS is clamped), UDP,
  * ICMP echo, no larger than the tunnel, no super-frames. Everything else, and every pair that is not known,
@@ -8,6 +9,7 @@
  * C++ path is through with every frame of the cell that it was given. */
 #include "helpers.h"
 #include "layout.h"
+#include "pace.h"
 
 struct map_definition SECTION("maps") known_pairs = {
     .type = BPF_MAP_TYPE_ARRAY,
@@ -36,6 +38,8 @@ struct map_definition SECTION("maps") known_counts = {
     .max_entries = KNOWN_COUNTS,
 };
 
+#define NET_XMIT_DROP 1
+#define NET_XMIT_CN 2
 #define TAKE_ALL 0x40000 /* longer than any frame */
 
 struct ethernet_and_ipv4 {
@@ -53,6 +57,7 @@ struct ethernet_and_ipv4 {
   __u16 source[2];
   __u16 destination[2];
 };
+#define ETHERNET 14
 #define HEADERS 34
 
 static __attribute__((always_inline)) __u32 folded(__u32 sum) {
@@ -82,7 +87,8 @@ static __attribute__((always_inline)) __u32 join(const __u16* halves) {
   return halves[0] | ((__u32)halves[1] << 16);
 }
 
-/* To the gateway's own address: the kernel's, unless a masqueraded host may be meant (io/socket_filter.cc). */
+/* To the gateway's own address: the kernel's, unless a masqueraded host may be meant (io/socket_filter.cc).
+ */
 static __attribute__((always_inline)) int for_masquerade(struct __sk_buff* skb,
                                                          const struct ethernet_and_ipv4* h,
                                                          const struct known_settings* settings) {
@@ -96,44 +102,59 @@ static __attribute__((always_inline)) int for_masquerade(struct __sk_buff* skb,
   return port >= settings->first_port && port <= settings->last_port;
 }
 
-/* Packets of these kinds need no decision of their own. Returns the length of the inner packet on the wire,
- * of a super-frame that of each segment; 0: another kind. */
-static __attribute__((always_inline)) __u32 plain(struct __sk_buff* skb, const struct ethernet_and_ipv4* h,
+/* IPv6 to the gateway's own address, but for neighbor discovery, is the kernel's; so is what is no packet. */
+static __attribute__((always_inline)) int is_for_kernel6(struct __sk_buff* skb,
+                                                         const struct known_settings* settings) {
+  struct {
+    __u8 next_header;
+    __u8 hop_limit;
+    __u16 source[8];
+    __u16 destination[8];
+  } h;
+  __u8 type;
+  if (bpf_skb_load_bytes(skb, ETHERNET + 6, &h, sizeof h)) return 1;
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    if (h.destination[i] != settings->overlay_address6[i]) return 0;
+  }
+  if (h.next_header != 58 || bpf_skb_load_bytes(skb, ETHERNET + 40, &type, 1)) return 1;
+  return type != 135 && type != 136; /* neighbor solicitation, advertisement */
+}
+
+/* Whether packets of this kind need no decision of their own. */
+static __attribute__((always_inline)) int is_plain(struct __sk_buff* skb, const struct ethernet_and_ipv4* h,
                                                   __u32 total_length) {
   __u8 l4[20];
   if (h->protocol == 6) {
     if (total_length < 40 || bpf_skb_load_bytes(skb, HEADERS, l4, 20)) return 0;
     const __u32 headers = (l4[12] >> 4) * 4 + 20;
-    if ((l4[13] & 2) != 0 || headers < 40 || headers > total_length) return 0;
-    const __u32 segment = skb->gso_size;
-    if (segment == 0) return total_length;
-    /* The outer length is the same for all segments: there may be no shorter last one. */
-    if ((total_length - headers) % segment != 0) return 0;
-    return headers + segment;
+    return (l4[13] & 2) == 0 && headers >= 40 && headers <= total_length;
   }
-  if (total_length < 28 || skb->gso_size || bpf_skb_load_bytes(skb, HEADERS, l4, 8)) return 0;
+  if (total_length < 28 || bpf_skb_load_bytes(skb, HEADERS, l4, 8)) return 0;
   if (h->protocol == 17) {
     const __u32 udp_length = ((__u32)l4[4] << 8) | l4[5];
-    return udp_length >= 8 && udp_length + 20 <= total_length ? total_length : 0;
+    return udp_length >= 8 && udp_length + 20 <= total_length;
   }
-  return h->protocol == 1 && (l4[0] == 0 || l4[0] == 8) ? total_length : 0;
+  return h->protocol == 1 && (l4[0] == 0 || l4[0] == 8);
 }
 
 static __attribute__((always_inline)) int choose(struct __sk_buff* skb, const struct ethernet_and_ipv4* h,
-                                                 struct known_pair* pair, const struct known_settings* settings,
+                                                 struct known_pair* pair,
+                                                 const struct known_settings* settings,
                                                  struct known_handoff* handoff) {
   /* Atomic, so that what stands behind it is read after it. */
-  if (!settings->active || __sync_fetch_and_add(&pair->version, 0) == 0) return 0;
+  if (!settings->active || settings->reviewed != settings->published) return 0;
+  if (__sync_fetch_and_add(&pair->version, 0) == 0) return 0;
   if (pair->source != join(h->source) || pair->destination != join(h->destination)) return 0;
-  if (skb->pkt_type != 0 || skb->vlan_present) return 0;
+  if (skb->pkt_type != 0 || skb->vlan_present || skb->gso_size) return 0;
   if (h->version_ihl != 0x45 || (h->fragment & BE16(0x3fff)) != 0) return 0;
   const __u32 total_length = BE16(h->total_length);
   if (total_length + 14 != skb->len) return 0;
   const __u16* mac = (const __u16*)h->source_mac;
   if (join(mac) == settings->own_mac_high && mac[2] == settings->own_mac_low) return 0;
   if (!checksum_right(h)) return 0;
-  const __u32 wire_length = plain(skb, h, total_length);
-  if (wire_length == 0 || wire_length > pair->mtu) return 0;
+  if (total_length > pair->mtu || !is_plain(skb, h, total_length)) return 0;
+  if (h->protocol != 6 && is_busy(&pair->pace)) return 0;
   if (pair->last > settings->done) {
     if (!settings->shedding) return 0;
     count_frame(KNOWN_SHED);
@@ -142,7 +163,7 @@ static __attribute__((always_inline)) int choose(struct __sk_buff* skb, const st
 
   __builtin_memcpy(handoff->header, pair->header, sizeof handoff->header);
   __u16* ip = (__u16*)(handoff->header + 14);
-  const __u16 outer_length = BE16((__u16)(wire_length + 36));
+  const __u16 outer_length = BE16((__u16)(total_length + 36));
   const __u16 tos = (__u16)((h->tos & pair->tos_mask) | pair->tos_fixed) << 8;
   ip[0] |= tos;
   ip[1] = outer_length;
@@ -150,7 +171,6 @@ static __attribute__((always_inline)) int choose(struct __sk_buff* skb, const st
   handoff->header_bytes = pair->header_bytes;
   handoff->peer = pair->peer;
   handoff->length = skb->len;
-  handoff->segment_headers = (__u8)(14 + wire_length - skb->gso_size);
   if (!pair->used) pair->used = 1;
   return 1;
 }
@@ -160,10 +180,17 @@ SECTION("socket/choose") int known_encap_choose(struct __sk_buff* skb) {
   struct known_handoff* handoff = bpf_map_lookup_elem(&known_handoff, &zero);
   struct known_settings* settings = bpf_map_lookup_elem(&known_settings, &zero);
   if (!handoff || !settings) return TAKE_ALL;
-  handoff->length = 0;
+  if (handoff->length != 0) {
+    /* The frame before did not come to the tc program: another program stands in between. */
+    handoff->length = 0;
+    settings->active = 0;
+    __sync_fetch_and_add(&settings->lost, 1);
+  }
   struct ethernet_and_ipv4 h;
   struct known_pair* pair = 0;
-  if (!bpf_skb_load_bytes(skb, 0, &h, HEADERS) && h.type == BE16(0x0800)) {
+  if (bpf_skb_load_bytes(skb, 0, &h, ETHERNET)) return 0;
+  if (h.type == BE16(0x0800)) {
+    if (bpf_skb_load_bytes(skb, ETHERNET, &h.version_ihl, HEADERS - ETHERNET)) return 0;
     if (join(h.destination) == settings->overlay_address) {
       if (!for_masquerade(skb, &h, settings)) return 0;
     } else {
@@ -171,6 +198,8 @@ SECTION("socket/choose") int known_encap_choose(struct __sk_buff* skb) {
       pair = bpf_map_lookup_elem(&known_pairs, &cell);
       if (pair && choose(skb, &h, pair, settings, handoff)) return 0;
     }
+  } else if (h.type == BE16(0x86dd) && settings->carries_ipv6 && is_for_kernel6(skb, settings)) {
+    return 0;
   }
   const __u64 number = __sync_fetch_and_add(&settings->given, 1) + 1;
   if (pair && pair->last < number) pair->last = number;
@@ -188,20 +217,25 @@ SECTION("tc/known_encap") int known_encap(struct __sk_buff* skb) {
   __u32 index = handoff->peer;
   if (index >= KNOWN_PEERS) return TC_ACT_SHOT;
   struct known_count* count = bpf_map_lookup_elem(&known_counts, &index);
-  if (count) {
-    count->frames++;
-    count->frame_bytes += length;
+  if (!count) return TC_ACT_SHOT;
+  count->frames++;
+  count->frame_bytes += length;
+  long error = bpf_skb_change_head(skb, 36, 0);
+  if (error == 0) {
+    error = handoff->header_bytes == 42 ? bpf_skb_store_bytes(skb, 0, handoff->header, 42, 0)
+                                        : bpf_skb_store_bytes(skb, 0, handoff->header, 36, 0);
   }
-  if (bpf_skb_change_head(skb, 36, 0) ||
-      (handoff->header_bytes == 42 ? bpf_skb_store_bytes(skb, 0, handoff->header, 42, 0)
-                                   : bpf_skb_store_bytes(skb, 0, handoff->header, 36, 0))) {
-    count_frame(KNOWN_FAILED);
-    return TC_ACT_SHOT;
+  /* A clone and not bpf_redirect, which does not tell whether the frame could be sent. */
+  if (error == 0) error = bpf_clone_redirect(skb, settings->ifindex, 0);
+  if (error == 0) {
+    count->sent_frames++;
+    count->sent_bytes += length;
+  } else if (error == NET_XMIT_DROP || error == NET_XMIT_CN) {
+    count->busy++;
+  } else if (error == -100 || error == -22) { /* ENETDOWN; EINVAL: no such interface */
+    count->down++;
+  } else {
+    count->failed++;
   }
-  if (count) {
-    const __u32 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
-    count->packets += segments;
-    count->bytes += length + (segments - 1) * handoff->segment_headers;
-  }
-  return bpf_redirect(settings->ifindex, 0);
+  return TC_ACT_SHOT;
 }

@@ -35,6 +35,13 @@ struct strip_settings {
 /* strip_counts: frames, by index. */
 enum strip_count { STRIP_STRIPPED, STRIP_SPOOFED, STRIP_COUNTS };
 
+/* How closely packets follow each other (pace.h); the programs' own. */
+struct pace {
+  __u64 since; /* CLOCK_MONOTONIC_COARSE, nanoseconds */
+  __u32 packets;
+  __u32 busy;
+};
+
 /* Known pairs (known_encap.bpf.c): what the C++ path has decided for packets from one host to another. A cell
  * belongs to all pairs whose addresses fall on it, one of which may be known. */
 #define KNOWN_CELLS 8192
@@ -54,7 +61,9 @@ struct known_pair {
   /* The programs write from here on. */
   __u64 last; /* number of the last frame of this cell that the C++ path was given */
   __u32 used; /* a packet was carried since this was set to 0 */
-  __u32 rest[11];
+  __u32 padding2;
+  struct pace pace;
+  __u64 rest[3];
 } __attribute__((aligned(64)));
 
 struct known_settings {
@@ -68,6 +77,12 @@ struct known_settings {
   __u16 last_port;
   __u16 active;
   __u32 shedding; /* frames were lost: known pairs that are on the C++ path let it catch up */
+  /* Generations of the forwarding table: nothing is chosen until the pairs were held against the newest. */
+  __u32 published;
+  __u32 reviewed;
+  __u32 lost; /* frames chosen, but taken away by another program; then nothing is carried any more */
+  __u32 carries_ipv6;
+  __u16 overlay_address6[8];
 };
 
 /* From the filter to the tc program, on the way of one frame. */
@@ -75,24 +90,27 @@ struct known_handoff {
   __u32 length; /* of the frame; 0: the C++ path has it */
   __u16 peer;
   __u8 header_bytes;
-  __u8 segment_headers; /* inner bytes that every segment of a super-frame repeats */
+  __u8 unused;
   __u8 header[42];
   __u8 padding[6];
 };
 
-/* known_counts: by peer; beyond the peers, in `frames`, what could not be sent on and what was shed. */
+/* known_counts: by peer; beyond the peers, in `frames`, what was shed. */
 #define KNOWN_PEERS 256
-#define KNOWN_FAILED KNOWN_PEERS
-#define KNOWN_SHED (KNOWN_PEERS + 1)
-#define KNOWN_COUNTS (KNOWN_PEERS + 2)
+#define KNOWN_SHED KNOWN_PEERS
+#define KNOWN_COUNTS (KNOWN_PEERS + 1)
 struct known_count {
-  __u64 packets; /* as they are on the wire: the segments of a super-frame */
-  __u64 bytes;   /* of inner frames */
-  __u64 frames;  /* as they came */
+  __u64 frames;
   __u64 frame_bytes;
+  __u64 sent_frames;
+  __u64 sent_bytes; /* of inner frames */
+  __u64 busy;       /* frames not sent: the underlay's queue was full */
+  __u64 down;       /* not sent: the underlay interface is down */
+  __u64 failed;
 };
 
-/* Kernel decapsulation of known flows (carry.bpf.c). A flow here is all TCP between two hosts.
+/* Kernel decapsulation of known flows (carry.bpf.c). A flow here is all TCP, UDP and ICMP echo
+ * between two hosts.
  *
  * known_flows: what the C++ worker decided once, by flow_slot(); forward/known_flows.h has the same layout.
  * Addresses and MACs as they stand on the wire. */
@@ -107,7 +125,9 @@ struct known_flow {
   __u8 local_mac[6];
   __u16 neighbor_slot;
   __u32 used_seconds; /* CLOCK_MONOTONIC + 1 */
-  __u32 unused[7];
+  __u32 unused;
+  struct pace pace;
+  __u64 rest;
 };
 
 /* handovers, by flow_slot(), one array per worker: stripped frames given to the worker, and those of them

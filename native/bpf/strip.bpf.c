@@ -1,8 +1,9 @@
 /* Strips the 36 outer bytes of EtherIP packets in the driver, so that the kernel's GRO merges the inner TCP
- * before the packet sockets see it. Takes only what needs no decision: a configured peer, headers without
- * options, TCP, nothing fragmented or padded. Congestion that the network marked on its way joins the inner
- * header here (RFC 6040): what is not stripped overtakes what the kernel is still merging. Everything else
- * passes as it is to the C++ path, which alone counts and refuses.
+ * before the packet sockets see it, and known flows need no worker (carry.bpf.c). Takes only what needs no
+ * decision: a configured peer, headers without options, TCP, UDP or ICMP echo, nothing fragmented or padded.
+ * Congestion that the network marked on its way joins the inner header here (RFC 6040): what is not stripped
+ * overtakes what the kernel is still merging. Everything else passes as it is to the C++ path, which alone
+ * counts and refuses.
  *
  * The outer source is thrown away with the outer headers; what is left carries the peer's id in its source
  * MAC (so GRO keeps peers apart), and the inner source MAC as destination, where the kernel's IP stack sees
@@ -57,6 +58,7 @@ struct outer_and_inner {
   __u16 etherip;
   struct mac_header inner_mac;
   struct ipv4_header inner;
+  __u8 icmp_type;
 } __attribute__((packed, aligned(2)));
 
 static __attribute__((always_inline)) void count(__u32 index) {
@@ -96,6 +98,12 @@ static __attribute__((always_inline)) void set_ecn(struct ipv4_header* ip, __u8 
   ip->checksum = (__u16)~sum;
 }
 
+static __attribute__((always_inline)) int plain_protocol(const struct outer_and_inner* packet) {
+  const __u8 protocol = packet->inner.protocol;
+  if (protocol == 6 || protocol == 17) return 1;
+  return protocol == 1 && (packet->icmp_type == 0 || packet->icmp_type == 8);
+}
+
 /* `frags`: the packet may lie in several pieces (MTUs above a page); its headers are in the first. */
 static __attribute__((always_inline)) int strip_packet(struct xdp_md* xdp, int frags) {
   void* end = (void*)(long)xdp->data_end;
@@ -127,7 +135,7 @@ static __attribute__((always_inline)) int strip_packet(struct xdp_md* xdp, int f
   struct ipv4_header* inner = &packet->inner;
   const __u8 outer_ecn = outer->tos & 3;
   const __u8 inner_ecn = inner->tos & 3;
-  if (packet->inner_mac.type != BE16(0x0800) || inner->version_ihl != 0x45 || inner->protocol != 6)
+  if (packet->inner_mac.type != BE16(0x0800) || inner->version_ihl != 0x45 || !plain_protocol(packet))
     return XDP_PASS;
   if ((inner->fragment & BE16(0x3fff)) != 0 || unexpected_ecn(outer_ecn, inner_ecn)) return XDP_PASS;
   if (BE16(inner->total_length) != outer_length - 36) return XDP_PASS;

@@ -135,10 +135,12 @@ std::optional<Verdict> FollowFragments(const Packet& packet, const Peer& peer, c
   return KeepFirstInOrder(key, frame, context);
 }
 
-// A TCP super-frame's L4 checksum is partial: it is made afresh after the addresses are final.
+// A super-frame's L4 checksum is partial: it is made afresh after the addresses are final, that of UDP with each
+// datagram.
 void RewriteSuperFrame(Packet& packet, const Translation& translation) {
   SetAddressInHeader(packet, Side::source, translation.source);
   if (translation.port) wire::StoreBe16(packet.l4 + wire::kSourcePortOffset, *translation.port);
+  if (packet.protocol == wire::kProtocolUdp) return;
   const wire::Sum pseudo = wire::PseudoHeader(packet.source, packet.destination, wire::kProtocolTcp,
                                               static_cast<uint16_t>(packet.l4_length));
   wire::StoreChecksum(packet.l4 + wire::kTcpChecksumOffset, wire::Fold(pseudo));
@@ -193,6 +195,15 @@ std::optional<DropReason> MergeEcn(Packet& packet, uint8_t outer_tos, CounterBlo
   return std::nullopt;
 }
 
+// Packets like this one need no look of their own. SYNs do: their MSS may have to be lowered.
+bool IsPlain(const Packet& packet) {
+  if (packet.IsFragment()) return false;
+  if (packet.protocol == wire::kProtocolTcp) return (packet.l4[wire::kTcpFlagsOffset] & wire::kTcpSyn) == 0;
+  if (packet.protocol == wire::kProtocolUdp) return true;
+  return packet.protocol == wire::kProtocolIcmp &&
+         (packet.l4[0] == wire::kIcmpEchoReply || packet.l4[0] == wire::kIcmpEcho);
+}
+
 // The kernel may do for the next frames of a flow what was done for this one: nothing but new MACs.
 void MakeKnown(const Packet& packet, const Neighbor& neighbor, const Arrival& arrival, Context& context) {
   KnownFlows::Flow flow{.peer_id = arrival.peer->id,
@@ -206,11 +217,25 @@ void MakeKnown(const Packet& packet, const Neighbor& neighbor, const Arrival& ar
   context.handover->flows().Know(flow, context.snapshot.generation, context.now_seconds);
 }
 
+bool IsUdpSuperFrame(const Packet& packet, const wire::VirtioNetHeader& virtio) {
+  return virtio.gso_type == wire::kVirtioGsoUdpL4 && packet.protocol == wire::kProtocolUdp;
+}
+
+// The longest packet that leaves for one that came; TCP super-frames have been made to fit.
+uint32_t LongestPacket(const Packet& packet, const wire::VirtioNetHeader& virtio) {
+  if (virtio.gso_type == wire::kVirtioGsoNone) return packet.total_length;
+  if (!IsUdpSuperFrame(packet, virtio)) return 0;
+  return std::min<uint32_t>(packet.header_length + wire::kUdpHeader + virtio.gso_size, packet.total_length);
+}
+
 // nullopt: no super-frame, or one that can be delivered.
 std::optional<DropReason> FitSuperFrame(const Packet& packet, wire::VirtioNetHeader& virtio, uint32_t mtu) {
   if (virtio.gso_type == wire::kVirtioGsoNone) return std::nullopt;
+  if (packet.IsFragment() || virtio.gso_size == 0) return DropReason::unsupported_gso;
+  // Only where somebody switched rx-udp-gro-forwarding on.
+  if (IsUdpSuperFrame(packet, virtio)) return std::nullopt;
   if ((virtio.gso_type & ~wire::kVirtioGsoEcn) != wire::kVirtioGsoTcp4 ||
-      packet.protocol != wire::kProtocolTcp || packet.IsFragment() || virtio.gso_size == 0) {
+      packet.protocol != wire::kProtocolTcp) {
     return DropReason::unsupported_gso;
   }
   // A TCP segment may always be cut smaller.
@@ -222,10 +247,10 @@ std::optional<DropReason> FitSuperFrame(const Packet& packet, wire::VirtioNetHea
 
 // Larger than the overlay carries, and not to be cut: the far host is told, through the tunnel (RFC 1191,
 // RFC 4787 REQ-13).
-Verdict TooBig(const Packet& packet, const Arrival& arrival, Context& context) {
+Verdict TooBig(const Packet& packet, uint32_t total_length, const Arrival& arrival, Context& context) {
   const ForwardingTable& table = context.table();
   const OuterHeader& outer = context.snapshot.outer[table.PeerIndex(*arrival.peer)];
-  context.icmp_errors.Send(TooBigError(table.contents().overlay_mtu), packet, packet.total_length,
+  context.icmp_errors.Send(TooBigError(table.contents().overlay_mtu), packet, total_length,
                            {arrival.source_mac, &outer, arrival.peer->inner_mtu}, table.contents(),
                            context.now_seconds);
   return Verdict::Drop(DropReason::too_big);
@@ -283,9 +308,9 @@ Verdict DeliverFrame(wire::Cursor& cursor, Arrival& arrival, Context& context) {
       return *verdict;
     }
   }
-  const bool too_big =
-      packet.total_length > contents.overlay_mtu && arrival.virtio.gso_type == wire::kVirtioGsoNone;
-  if (too_big && packet.DontFragment()) return TooBig(packet, arrival, context);
+  const uint32_t longest = LongestPacket(packet, arrival.virtio);
+  const bool too_big = longest > contents.overlay_mtu;
+  if (too_big && packet.DontFragment()) return TooBig(packet, longest, arrival, context);
   context.shared.learned_macs.Learn(peer.id, packet.source, arrival.source_mac, context.now_seconds);
 
   const Neighbor* neighbor = context.snapshot.neighbors.Find(NeighborKey(kScopeOverlay, packet.destination));
@@ -296,12 +321,10 @@ Verdict DeliverFrame(wire::Cursor& cursor, Arrival& arrival, Context& context) {
   context.MarkUsed(neighbor->slot);
   if (neighbor->failed) return Verdict::Drop(DropReason::neighbor_failed);
 
-  // SYNs are never the kernel's: their MSS may have to be lowered. The original tool's MACs have to be
-  // learned.
-  const bool plain = context.handover != nullptr && arrival.stripped &&
-                     packet.protocol == wire::kProtocolTcp && !packet.IsFragment() &&
-                     (packet.l4[wire::kTcpFlagsOffset] & wire::kTcpSyn) == 0 && !translation.port &&
-                     translation.source == packet.source && !peer.resolve_through_tunnel;
+  // The original tool's MACs have to be learned.
+  const bool plain = context.handover != nullptr && arrival.stripped && !translation.port &&
+                     translation.source == packet.source && !peer.resolve_through_tunnel &&
+                     IsPlain(packet);
   if (const auto reason = MergeEcn(packet, arrival.outer_tos, context.counters))
     return Verdict::Drop(*reason);
   if (arrival.virtio.gso_type != wire::kVirtioGsoNone) {
@@ -319,6 +342,10 @@ Verdict DeliverFrame(wire::Cursor& cursor, Arrival& arrival, Context& context) {
   if (plain) MakeKnown(packet, *neighbor, arrival, context);
   wire::StoreMac(ethernet, neighbor->mac);
   wire::SetSourceMac(ethernet, contents.overlay_mac);
+  if (IsUdpSuperFrame(packet, arrival.virtio)) {
+    SegmentUdp(packet, {nullptr, ethernet}, arrival.virtio.gso_size, contents.overlay_mtu, context.batch);
+    return Verdict::Forwarded();
+  }
   if (too_big) {
     context.coalescer.Close(packet, context.batch);
     SendFragments(AsFragmentable(packet), contents.overlay_mtu, {nullptr, ethernet}, context.batch);
@@ -346,9 +373,12 @@ void CountReceived(const ReceivedFrame& frame, const Peer& peer, uint32_t packet
 // Bytes of the headers that every packet had of those that the kernel merged. The virtio header's hdr_len
 // says something else: how much of the first packet lay in one piece.
 uint32_t MergedHeaders(const ReceivedFrame& frame) {
-  constexpr uint32_t kTcpAt = wire::kEthernetHeader + wire::kIpv4Header;  // with options it is not stripped
-  if (frame.length < kTcpAt + wire::kTcpHeader) return frame.length;
-  return std::min(frame.length, kTcpAt + (frame.data[kTcpAt + wire::kTcpDataOffset] >> 4) * 4u);
+  constexpr uint32_t kL4At = wire::kEthernetHeader + wire::kIpv4Header;  // with options it is not stripped
+  if (frame.length < kL4At + wire::kTcpHeader) return frame.length;
+  const uint32_t l4_header = frame.virtio.gso_type == wire::kVirtioGsoUdpL4
+                                 ? wire::kUdpHeader
+                                 : (frame.data[kL4At + wire::kTcpDataOffset] >> 4) * 4u;
+  return std::min(frame.length, kL4At + l4_header);
 }
 
 // A frame whose outer headers the XDP program took off (bpf/strip.bpf.c): the peer's id stands behind the

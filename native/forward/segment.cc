@@ -15,9 +15,14 @@ struct Head {
   uint8_t* l4;
 };
 
+// Bytes in front of the inner frame.
+uint32_t OuterBytes(const Encapsulation& encapsulation) {
+  return encapsulation.outer == nullptr ? 0 : encapsulation.outer->length;
+}
+
 Head CopyHeaders(uint8_t* head, const Packet& packet, const Encapsulation& encapsulation,
                  uint32_t l4_header) {
-  uint8_t* ethernet = head + encapsulation.outer->length;
+  uint8_t* ethernet = head + OuterBytes(encapsulation);
   std::memcpy(ethernet, encapsulation.inner_ethernet, wire::kEthernetHeader);
   uint8_t* ip = ethernet + wire::kEthernetHeader;
   // The IPv4 and L4 headers are contiguous in the packet.
@@ -172,10 +177,11 @@ Sent SegmentUdp(const Packet& packet, const Encapsulation& encapsulation, uint32
       sent.packets += cut.packets;
       sent.bytes += cut.bytes;
     } else {
-      WriteOuterHeader(head, *encapsulation.outer, wire::kEthernetHeader + headers + length, tos,
-                       encapsulation.flow_label);
-      batch.AddSegment(encapsulation.outer->length + wire::kEthernetHeader + headers, payload + offset,
-                       length);
+      if (encapsulation.outer != nullptr) {
+        WriteOuterHeader(head, *encapsulation.outer, wire::kEthernetHeader + headers + length, tos,
+                         encapsulation.flow_label);
+      }
+      batch.AddSegment(OuterBytes(encapsulation) + wire::kEthernetHeader + headers, payload + offset, length);
       sent.packets++;
       sent.bytes += wire::kEthernetHeader + headers + length;
     }

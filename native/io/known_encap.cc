@@ -3,6 +3,7 @@
 #include <linux/bpf.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <stdexcept>
@@ -21,7 +22,7 @@ namespace {
 constexpr uint32_t kQuarantineSeconds = 2;
 // A pair that is silent for so long gives its cell to another one.
 constexpr uint32_t kIdleSeconds = 30;
-constexpr uint32_t kTcRedirect = 7;  // TC_ACT_REDIRECT
+constexpr uint32_t kTcShot = 2;  // TC_ACT_SHOT
 
 uint32_t InMemory(uint32_t value) {
   return __builtin_bswap32(value);
@@ -58,9 +59,9 @@ KnownEncap::KnownEncap(const Interface& overlay, int underlay_ifindex)
                            {{"known_settings", settings_map_.get()},
                             {"known_handoff", handoff_map_.get()},
                             {"known_counts", counts_map_.get()}})) {
-  settings().ifindex = static_cast<uint32_t>(underlay_ifindex);
   settings().first_port = 1;
   Test();
+  settings().ifindex = static_cast<uint32_t>(underlay_ifindex);
   link_ = LinkTcIngress(send_, overlay.index, overlay.name);
 }
 
@@ -71,10 +72,20 @@ void KnownEncap::SetTable(const OverlayFilterOptions& options, const wire::Mac& 
   std::memcpy(&to.own_mac_low, overlay_mac.data() + 4, 2);
   to.first_port = options.masquerades ? options.masquerade_first_port : 1;
   to.last_port = options.masquerades ? options.masquerade_last_port : 0;
+  to.carries_ipv6 = options.overlay_address6 ? 1 : 0;
+  if (options.overlay_address6) {
+    std::array<uint8_t, sizeof to.overlay_address6> bytes;
+    wire::StoreIpv6(bytes.data(), *options.overlay_address6);
+    std::memcpy(to.overlay_address6, bytes.data(), bytes.size());
+  }
 }
 
 void KnownEncap::SetActive(bool active) {
-  Shared(settings().active).store(active ? 1 : 0, std::memory_order_relaxed);
+  Shared(settings().active).store(active && lost() == 0 ? 1 : 0, std::memory_order_relaxed);
+}
+
+void KnownEncap::Suspend(uint64_t generation) {
+  Shared(settings().published).store(static_cast<uint32_t>(generation), std::memory_order_seq_cst);
 }
 
 void KnownEncap::Offer(const forward::KnownPair& pair, uint32_t now_seconds) {
@@ -159,6 +170,7 @@ void KnownEncap::Review(const forward::Snapshot& snapshot, const forward::Shared
     Forget(index, now_seconds);
     return true;
   });
+  Shared(settings().reviewed).store(static_cast<uint32_t>(snapshot.generation), std::memory_order_release);
 }
 
 void KnownEncap::Test() {
@@ -209,11 +221,14 @@ void KnownEncap::Test() {
   // Both programs have to run on one processor, as they do for a real frame.
   bool sent = false;
   for (int attempt = 0; attempt < 20 && !sent; attempt++) {
+    WritePerCpu(handoff_map_, 0, std::vector<uint8_t>(sizeof(known_handoff)));  // nothing is lost here
     if (!chosen()) break;
+    // No interface has index 0: the frame comes out as it would have left, and counts as not sent.
     const auto result = RunBpf(send_, plain);
-    sent = result.action == kTcRedirect && result.packet == expected;
+    sent = result.action == kTcShot && result.packet == expected && ReadCounts(peer.id).down != 0;
   }
-  const bool again = RunBpf(send_, plain).action == kTcRedirect;
+  WritePerCpu(handoff_map_, 0, std::vector<uint8_t>(sizeof(known_handoff)));
+  const bool again = RunBpf(send_, plain).action == kTcShot;
   ip[8] = 1;  // its checksum is wrong now
   const bool broken = chosen();
   if (stranger || behind || still_behind || !sent || again || broken) {
@@ -226,14 +241,22 @@ void KnownEncap::Test() {
   ResetPerCpu(counts_map_, peer.id, sizeof(known_count));
   settings().given = 0;
   settings().done = 0;
+  settings().lost = 0;
   SetActive(false);
 }
 
-KnownEncap::Counts KnownEncap::ReadCounts(uint32_t index) const {
-  Counts counts;
-  uint64_t* const fields[] = {&counts.packets, &counts.bytes, &counts.frames, &counts.frame_bytes};
-  SumPerCpu(counts_map_, index, fields);
-  return counts;
+known_count KnownEncap::ReadCounts(uint32_t index) const {
+  known_count sum{};
+  uint64_t fields[sizeof sum / sizeof(uint64_t)];
+  std::array<uint64_t*, std::size(fields)> into;
+  for (size_t i = 0; i < into.size(); i++) into[i] = &fields[i];
+  SumPerCpu(counts_map_, index, into);
+  std::memcpy(&sum, fields, sizeof sum);
+  return sum;
+}
+
+uint32_t KnownEncap::lost() const {
+  return Shared(settings().lost).load(std::memory_order_relaxed);
 }
 
 }  // namespace vpc_conn::io

@@ -22,13 +22,16 @@ class KnownEncap final : public forward::KnownPairs {
   // std::runtime_error when the self-test fails.
   KnownEncap(const Interface& overlay, int underlay_ifindex);
 
-  // The filter of the worker's receive socket: what it lets through is the C++ path's. Before Bind.
+  // For the worker's receive socket: what it lets through is the C++ path's.
   const UniqueFd& filter() const { return choose_; }
 
   // JS thread, with every table.
   void SetTable(const OverlayFilterOptions& options, const wire::Mac& overlay_mac);
-  // Nothing is chosen any more, or again; the pairs stay known. Any thread.
+  // Nothing is chosen any more, or again; the pairs stay known. JS thread.
   void SetActive(bool active);
+  // Before the snapshot of `generation` is published: nothing is chosen until Review has held the pairs against
+  // it. JS thread.
+  void Suspend(uint64_t generation);
 
   void Offer(const forward::KnownPair& pair, uint32_t now_seconds) override;
 
@@ -40,14 +43,10 @@ class KnownEncap final : public forward::KnownPairs {
   // Worker thread.
   void Review(const forward::Snapshot& snapshot, const forward::SharedState& shared, uint32_t now_seconds);
 
-  struct Counts {
-    uint64_t packets = 0;
-    uint64_t bytes = 0;
-    uint64_t frames = 0;
-    uint64_t frame_bytes = 0;
-  };
-  // JS thread. `index`: a peer's id, KNOWN_FAILED or KNOWN_SHED (the last two count in `frames`).
-  Counts ReadCounts(uint32_t index) const;
+  // JS thread. `index`: a peer's id, or KNOWN_SHED (which counts in `frames`).
+  known_count ReadCounts(uint32_t index) const;
+  // Frames that another program on the interface's ingress took away; the first one ends the choosing.
+  uint32_t lost() const;
 
  private:
   // What the worker knows of a cell besides what the programs see.

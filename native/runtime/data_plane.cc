@@ -65,6 +65,7 @@ uint64_t DataPlane::PublishSnapshot() {
     carrier_->flows().Renew(*snapshot);
     carrier_->Open(table_->contents(), generation_);
   }
+  for (const auto& known : known_encap_) known->Suspend(generation_);
   board_.Publish(std::move(snapshot));
   for (const auto& worker : workers_) worker->Kick();
   return generation_;
@@ -99,6 +100,7 @@ void DataPlane::Start() {
     underlay_sender_.emplace(options_.underlay, io::PacketSocket::Use::send);
     overlay_sender_->SetAllMulticast(table_->carries_ipv6());
     if (options_.xdp_strip) StartDecapsulation();
+    if (options_.known_encap && options_.kernel_segmentation) StartEncapsulation();
     StartWorkers();
     // Last: stripped frames need a worker that knows the marker.
     if (strip_) strip_->SetPeers(table_->peers(), table_->contents().underlay_mac);
@@ -138,6 +140,19 @@ void DataPlane::StartDecapsulation() {
   decapsulation_.part = Decapsulation::Part::carried;
 }
 
+void DataPlane::StartEncapsulation() {
+  why_no_known_encap_.clear();
+  try {
+    for (uint32_t i = 0; i < options_.workers; i++) {
+      known_encap_.push_back(std::make_unique<io::KnownEncap>(options_.overlay, options_.underlay.index));
+      known_encap_.back()->Suspend(generation_);
+    }
+  } catch (const std::exception& error) {  // no reason not to start
+    known_encap_.clear();
+    why_no_known_encap_ = error.what();
+  }
+}
+
 void DataPlane::StartWorkers() {
   const auto inner =
       table_->tunnels_over_ipv6() ? io::FanoutBy::inner_over_ipv6 : io::FanoutBy::inner_over_ipv4;
@@ -153,9 +168,9 @@ void DataPlane::StartWorkers() {
                         .spin_microseconds = options_.spin_microseconds,
                         .reader = index,
                         .kernel_segmentation = encap && options_.kernel_segmentation,
-                        .known_encap = encap && options_.known_encap,
                         .strip_marker = encap || !strip_ ? 0 : strip_->marker(),
-                        .handover = encap || !carrier_ ? nullptr : &carrier_->handover(i)},
+                        .handover = encap || !carrier_ ? nullptr : &carrier_->handover(i),
+                        .known_encap = encap && !known_encap_.empty() ? known_encap_[i].get() : nullptr},
           shared_, board_, events_, stop_));
       if (options_.workers > 1) {
         fanout = workers_.back()->receive_socket().JoinFanout(
@@ -224,12 +239,9 @@ void DataPlane::ReadCounters(std::span<uint64_t> into) const {
     for (size_t i = 0; i < forward::kCounters; i++) {
       into[row * forward::kCounters + i] = block.values[i].load(std::memory_order_relaxed);
     }
-    if (row < workers_.size() && workers_[row]->known_encap() != nullptr) {
-      AddKnownCounts(into.subspan(row * forward::kCounters, forward::kCounters),
-                     *workers_[row]->known_encap());
-    }
   }
   const size_t row = worker_names_.size() * forward::kCounters;
+  for (const auto& known : known_encap_) AddKnownCounts(into.subspan(row, forward::kCounters), *known);
   if (carrier_) carrier_->AddCounters(into.subspan(row, forward::kCounters));
   if (!strip_) return;
   // Dropped by the XDP program, before any worker.
@@ -238,23 +250,27 @@ void DataPlane::ReadCounters(std::span<uint64_t> into) const {
   into[row + forward::kPlainCounters + static_cast<size_t>(DropReason::forged_marker)] += forged;
 }
 
-// What the kernel carried counts as if the worker had.
 void DataPlane::AddKnownCounts(std::span<uint64_t> row, const io::KnownEncap& known) const {
   const auto add = [&](Counter counter, uint64_t by) { row[static_cast<size_t>(counter)] += by; };
-  uint64_t frames = 0;
+  const auto drop = [&](DropReason reason, uint64_t by) {
+    row[forward::kPlainCounters + static_cast<size_t>(reason)] += by;
+  };
   for (uint32_t id = 0; id < forward::kMaxPeers; id++) {  // of gone peers, too
-    const auto counts = known.ReadCounts(id);
+    const known_count counts = known.ReadCounts(id);
     if (counts.frames == 0) continue;
-    frames += counts.frames;
     add(Counter::rx_frames, counts.frames);
     add(Counter::rx_bytes, counts.frame_bytes);
-    add(Counter::tx_frames, counts.packets);
-    add(Counter::tx_bytes, counts.bytes + counts.packets * wire::kOuterHeaders);
+    add(Counter::forwarded, counts.frames);
+    add(Counter::carried_by_kernel, counts.frames);
+    add(Counter::tx_frames, counts.sent_frames);
+    add(Counter::tx_bytes, counts.sent_bytes + counts.sent_frames * wire::kOuterHeaders);
+    drop(DropReason::tx_busy, counts.busy);
+    drop(DropReason::interface_down, counts.down);
+    drop(DropReason::tx_failed, counts.failed);
   }
-  const uint64_t failed = known.ReadCounts(KNOWN_FAILED).frames;
-  add(Counter::forwarded, frames - failed);
-  add(Counter::carried_by_kernel, frames - failed);
-  row[forward::kPlainCounters + static_cast<size_t>(DropReason::tx_failed)] += failed;
+  // Chosen, and gone before it was sent.
+  add(Counter::rx_frames, known.lost());
+  drop(DropReason::tx_failed, known.lost());
   add(Counter::ring_lost, known.ReadCounts(KNOWN_SHED).frames);
 }
 
@@ -270,13 +286,12 @@ void DataPlane::ReadPeerCounters(std::span<uint64_t> into) const {
   };
   for (size_t row = 0; row < peer_count(); row++) {
     const forward::Peer& peer = table_->peers()[row];
-    for (const auto& worker : workers_) {
-      add(worker->counters(), peer, row);
-      if (worker->known_encap() == nullptr) continue;
-      const auto counts = worker->known_encap()->ReadCounts(peer.id);
+    for (const auto& worker : workers_) add(worker->counters(), peer, row);
+    for (const auto& known : known_encap_) {
+      const known_count counts = known->ReadCounts(peer.id);
       uint64_t* const values = &into[row * forward::kPeerCounters];
-      values[static_cast<size_t>(forward::PeerCounter::tx_packets)] += counts.packets;
-      values[static_cast<size_t>(forward::PeerCounter::tx_bytes)] += counts.bytes;
+      values[static_cast<size_t>(forward::PeerCounter::tx_packets)] += counts.frames;
+      values[static_cast<size_t>(forward::PeerCounter::tx_bytes)] += counts.frame_bytes;
     }
     add(slow_path_, peer, row);
     if (carrier_) {
@@ -302,6 +317,16 @@ DataPlane::Decapsulation DataPlane::decapsulation() const {
   return now;
 }
 
+DataPlane::Encapsulation DataPlane::encapsulation() const {
+  if (known_encap_.empty()) return {false, why_no_known_encap_};
+  for (const auto& known : known_encap_) {
+    if (known->lost() != 0) {
+      return {false, "another program at the ingress of " + options_.overlay.name + " takes frames away"};
+    }
+  }
+  return {true, ""};
+}
+
 void DataPlane::MarkNeighborUse() {
   if (carrier_) carrier_->flows().MarkUsed(shared_.neighbor_use.get());
 }
@@ -312,6 +337,7 @@ void DataPlane::Close() {
   for (const auto& worker : workers_) worker->Join();
   workers_.clear();
   carrier_.reset();
+  known_encap_.clear();
   overlay_sender_.reset();
   underlay_sender_.reset();
 }

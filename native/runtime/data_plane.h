@@ -29,7 +29,8 @@ struct DataPlaneOptions {
   uint32_t workers = 1;  // per direction
   uint32_t spin_microseconds = 50;
   bool kernel_segmentation = false;
-  bool known_encap = false;  // encap: plain packets of known pairs are carried by the kernel
+  // Encap: the kernel carries plain packets of known pairs, if that works here; with kernel_segmentation alone.
+  bool known_encap = false;
   // Decap: outer headers come off in the driver and the kernel carries known flows, as far as that works
   // here.
   bool xdp_strip = false;
@@ -69,6 +70,12 @@ class DataPlane {
     int error = 0;
   };
   Decapsulation decapsulation() const;
+  // Whether the kernel carries known pairs, and why not; `why` is empty where nothing failed.
+  struct Encapsulation {
+    bool carried = false;
+    std::string why;
+  };
+  Encapsulation encapsulation() const;
   // Puts the time that the kernel last sent to a neighbor into shared().neighbor_use.
   void MarkNeighborUse();
 
@@ -91,6 +98,7 @@ class DataPlane {
  private:
   uint64_t PublishSnapshot();
   void StartDecapsulation();
+  void StartEncapsulation();
   void StartWorkers();
   void SetOverlayFilters();
   void SetUnderlayFilters();
@@ -107,6 +115,7 @@ class DataPlane {
   forward::CounterBlock slow_path_;
 
   Decapsulation decapsulation_;
+  std::string why_no_known_encap_;
 
   // Teardown order, the reverse of these members: Close signals stop_; workers_ join and free their rings;
   // then the slow path's sockets, the queue and the board, which no thread uses any more.
@@ -114,6 +123,7 @@ class DataPlane {
   EventQueue events_;
   io::EventFd stop_;
   std::optional<io::FlowCarrier> carrier_;
+  std::vector<std::unique_ptr<io::KnownEncap>> known_encap_;  // one per encap worker, or none
   std::optional<io::XdpStrip> strip_;
   std::optional<io::PacketSocket> overlay_sender_;
   std::optional<io::PacketSocket> underlay_sender_;

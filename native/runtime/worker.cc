@@ -43,10 +43,7 @@ Worker::Worker(WorkerOptions options, forward::SharedState& shared, SnapshotBoar
     use_segmenter_ = true;
   }
   pipeline_.SetReplySender(&replies_);
-  if (options_.known_encap) {
-    known_encap_ = std::make_unique<io::KnownEncap>(options_.receive_on, options_.send_on.index);
-    pipeline_.SetKnownPairs(known_encap_.get());
-  }
+  pipeline_.SetKnownPairs(options_.known_encap);
   pipeline_.SetStripMarker(options_.strip_marker);
   pipeline_.SetHandover(options_.handover);
   receive_.Bind();
@@ -72,15 +69,21 @@ void Worker::Start() {
 }
 
 void Worker::SetOverlayFilter(const io::OverlayFilterOptions& options, const wire::Mac& overlay_mac) {
-  if (!known_encap_) {
+  if (options_.known_encap == nullptr) {
     receive_.SetFilter(io::OverlayFilter(options));
     return;
   }
-  known_encap_->SetTable(options, overlay_mac);
+  options_.known_encap->SetTable(options, overlay_mac);
   if (choosing_) return;
-  receive_.SetFilter(known_encap_->filter());
-  known_encap_->SetActive(true);
+  receive_.SetFilter(options_.known_encap->filter());
   choosing_ = true;
+  options_.known_encap->SetActive(use_segmenter_.load(std::memory_order_relaxed));
+}
+
+void Worker::UseKernelSegmentation(bool use) {
+  use_segmenter_.store(use, std::memory_order_relaxed);
+  // It relies on the same features of the underlay interface.
+  if (options_.known_encap != nullptr) options_.known_encap->SetActive(use && choosing_);
 }
 
 Worker::Segmentation Worker::segmentation() const {
@@ -99,8 +102,8 @@ void Worker::Run() {
     if (pipeline_.holding() && (snapshot.generation != generation || now != last_second)) {
       pipeline_.RetryHeld(snapshot, now);
     }
-    if (known_encap_ && (snapshot.generation != generation || now != last_second)) {
-      known_encap_->Review(snapshot, shared_, now);
+    if (options_.known_encap != nullptr && (snapshot.generation != generation || now != last_second)) {
+      options_.known_encap->Review(snapshot, shared_, now);
     }
     generation = snapshot.generation;
     pipeline_.SetSuperFrameSender(use_segmenter_.load(std::memory_order_relaxed) ? segmenter_.get()
@@ -139,7 +142,7 @@ uint32_t Worker::ReceiveBatch(const forward::Snapshot& snapshot, uint32_t now_se
     pipeline_.Flush();
     ring_.Release();
     taken_ += count;
-    if (known_encap_) known_encap_->Done(taken_, lost_);
+    if (options_.known_encap != nullptr) options_.known_encap->Done(taken_, lost_);
     counters_.Add(forward::Counter::batches);
   }
   return count;
@@ -205,7 +208,7 @@ void Worker::CountLosses() {
     lost_ += lost;
     if (options_.handover != nullptr) options_.handover->Lost();
   }
-  if (known_encap_) known_encap_->Done(taken_, lost_);
+  if (options_.known_encap != nullptr) options_.known_encap->Done(taken_, lost_);
 }
 
 void Worker::Fail(int error, const char* what) {

@@ -28,10 +28,11 @@ struct WorkerOptions {
   uint32_t spin_microseconds;
   size_t reader;             // index on the snapshot board
   bool kernel_segmentation;  // encap: super-frames go to the kernel whole
-  bool known_encap;          // encap: plain packets of known pairs are carried by the kernel
   uint32_t strip_marker;     // decap: how frames that XDP stripped are known; 0: there are none
   // Decap where the kernel carries known flows: the account, which outlives the worker.
   forward::FlowHandover* handover = nullptr;
+  // Encap where the kernel carries known pairs; outlives the worker.
+  io::KnownEncap* known_encap = nullptr;
 };
 
 class Worker {
@@ -51,12 +52,11 @@ class Worker {
   void SetUnderlayFilter(const io::UniqueFd& program) { receive_.SetFilter(program); }
   // Encap. JS thread.
   void SetOverlayFilter(const io::OverlayFilterOptions& options, const wire::Mac& overlay_mac);
-  // nullptr: every packet comes to this worker. JS thread.
-  const io::KnownEncap* known_encap() const { return known_encap_.get(); }
   // A new snapshot is there: held frames are tried again. Any thread.
   void Kick() const { kick_.Signal(); }
-  // Steps down to, or up from, segmentation in user space; frames in flight are not touched. Any thread.
-  void UseKernelSegmentation(bool use) { use_segmenter_.store(use, std::memory_order_relaxed); }
+  // Whether the kernel takes part in encapsulation, or user space does all of it; frames in flight are not
+  // touched. JS thread.
+  void UseKernelSegmentation(bool use);
   enum class Segmentation { user_space, kernel, broken };
   Segmentation segmentation() const;
   void Join();
@@ -96,7 +96,6 @@ class Worker {
   io::ReplySocket replies_;
   std::unique_ptr<io::KernelSegmenter> segmenter_;
   std::atomic<bool> use_segmenter_{false};
-  std::unique_ptr<io::KnownEncap> known_encap_;
   uint64_t taken_ = 0;  // frames of the ring that are done with
   uint64_t lost_ = 0;
   Worker* sibling_ = nullptr;

@@ -10,6 +10,7 @@ import type {
   DataPlaneOptions,
   Decapsulation,
   DropReason,
+  Encapsulation,
   Flow,
   FlowPage,
   ForwardingTable,
@@ -32,6 +33,8 @@ export interface MemoryDataPlaneBehaviour {
   readonly segmentationError?: Error;
   /** What decapsulation() answers where the kernel's part was asked for. Default: all of it works. */
   readonly decapsulation?: Decapsulation;
+  /** The same of encapsulation(). */
+  readonly encapsulation?: Encapsulation;
   /** False: the workers never take up what is published. */
   readonly acknowledges?: boolean;
   readonly neighborSlots?: number;
@@ -150,6 +153,11 @@ export class MemoryDataPlane implements DataPlane {
 
   useKernelSegmentation(use: boolean): void {
     this.segmenting = use && this.options.kernelSegmentation === true ? 'kernel' : 'user-space';
+  }
+
+  encapsulation(): Encapsulation {
+    if (!this.options.knownEncap) return { carried: false, why: '' };
+    return this.#behaviour.encapsulation ?? { carried: true, why: '' };
   }
 
   decapsulation(): Decapsulation {

@@ -34,6 +34,7 @@ import type {
   DataPlaneOptions,
   Decapsulation,
   DropReason,
+  Encapsulation,
   Flow,
   FlowPage,
   ForwardingTable,
@@ -162,6 +163,10 @@ class NativeDataPlaneAdapter implements DataPlane {
 
   segmentation(): Segmentation {
     return this.#native.segmentation();
+  }
+
+  encapsulation(): Encapsulation {
+    return this.#native.encapsulation();
   }
 
   decapsulation(): Decapsulation {

@@ -163,17 +163,24 @@ export interface DataPlane {
   /** At most `most` flows from place `from` (0: the first) on; a short page need not be the last. */
   flows(from: number, most: number): FlowPage;
   /**
-   * Whether TCP super-frames go to the kernel whole or are segmented in user space; nothing is lost in between.
-   * Only where `kernelSegmentation` was asked for.
+   * Whether the kernel takes part in encapsulation (TCP super-frames, known pairs) or user space does all of it;
+   * nothing is lost in between. Only where `kernelSegmentation` was asked for.
    */
   useKernelSegmentation(use: boolean): void;
   /** "broken": the kernel's part stopped working, and the workers segment in user space by themselves. */
   segmentation(): Segmentation;
   decapsulation(): Decapsulation;
+  encapsulation(): Encapsulation;
   close(): void;
 }
 
 export type Segmentation = 'user-space' | 'kernel' | 'broken';
+
+/** Whether the kernel carries plain packets of known pairs of hosts; `why` not is empty where nothing failed. */
+export interface Encapsulation {
+  readonly carried: boolean;
+  readonly why: string;
+}
 
 /** How far the kernel decapsulates. */
 export interface Decapsulation {
@@ -192,7 +199,10 @@ export interface DataPlaneOptions {
   readonly spinMicroseconds: number;
   /** Encap workers give TCP super-frames to the kernel whole; start() throws where that fails. Default: false. */
   readonly kernelSegmentation?: boolean;
-  /** Encap: plain packets of pairs of hosts that the workers have decided about are carried by the kernel. */
+  /**
+   * Beside kernelSegmentation: the kernel carries plain packets of pairs of hosts that the workers have decided
+   * about, if that works here (encapsulation() tells). Default: false.
+   */
   readonly knownEncap?: boolean;
   /**
    * XDP takes the outer headers off in the underlay's driver, and the kernel carries known flows, as far as that

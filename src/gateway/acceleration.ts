@@ -18,7 +18,7 @@ import {
 } from './offloads.js';
 import type { Plan } from './plan.js';
 
-export type EncapRung = 'off' | 'segment';
+export type EncapRung = 'off' | 'segment' | 'full';
 export type DecapRung = 'off' | 'full';
 
 /** `why`: why not a higher rung; empty on the highest. */
@@ -37,6 +37,7 @@ export interface Obstacle {
 export const MOST_XDP_MTU = 3502;
 
 const SWITCHED_OFF = 'dataplane.acceleration is off';
+const NO_WORKERS = 'the workers do not run';
 const USE_LESS = 'Set dataplane.acceleration: auto';
 
 /** With any of them on the kernel leaves the work to the NIC, which knows nothing of EtherIP. */
@@ -113,7 +114,7 @@ function noStrip(interfaceName: string, mtu: number, { why, code }: Decapsulatio
 /** What the ladder asks of the data plane. */
 export type AcceleratedDataPlane = Pick<
   DataPlane,
-  'useKernelSegmentation' | 'segmentation' | 'decapsulation'
+  'useKernelSegmentation' | 'segmentation' | 'decapsulation' | 'encapsulation'
 >;
 
 export interface AccelerationOptions {
@@ -131,7 +132,11 @@ export interface AccelerationOptions {
 
 export interface Acceleration {
   /** What to ask of the data plane. */
-  readonly wanted: { readonly kernelSegmentation: boolean; readonly xdpStrip: boolean };
+  readonly wanted: {
+    readonly kernelSegmentation: boolean;
+    readonly knownEncap: boolean;
+    readonly xdpStrip: boolean;
+  };
   /** The data plane did not start with what is wanted. True: less is wanted now, try again. */
   lower(cause: unknown): boolean;
   /**
@@ -207,7 +212,11 @@ class Ladder implements Acceleration {
   }
 
   get wanted() {
-    return { kernelSegmentation: this.#segments, xdpStrip: this.#strips };
+    return {
+      kernelSegmentation: this.#segments,
+      knownEncap: this.#segments && this.#goesToFull,
+      xdpStrip: this.#goesToFull,
+    };
   }
 
   lower(cause: unknown): boolean {
@@ -219,7 +228,7 @@ class Ladder implements Acceleration {
 
   attach(dataPlane: AcceleratedDataPlane): void {
     const { settings, logger } = this.#options;
-    const obstacle = this.#strips ? this.#decapObstacle(dataPlane) : undefined;
+    const obstacle = this.#goesToFull ? this.#decapObstacle(dataPlane) : undefined;
     if (obstacle !== undefined) {
       if (settings.dataplane.acceleration === 'full' && dataPlane.decapsulation().part === 'none') {
         throw new InvalidSettingsError([insistence(settings, obstacle)]);
@@ -229,6 +238,8 @@ class Ladder implements Acceleration {
     this.#dataPlane = dataPlane;
     this.#using = this.#segments;
     this.#use(this.#obstacle === undefined);
+    const without = this.#obstacle === undefined && this.#goesToFull ? this.#whyNotCarried(dataPlane) : '';
+    if (without !== '') logger.info(`encap does without a part of the kernel: ${without}`);
   }
 
   follow(): void {
@@ -258,11 +269,7 @@ class Ladder implements Acceleration {
 
   rungs(): Rungs {
     this.#notice();
-    const encap = this.#obstacle;
-    return {
-      encap: encap === undefined ? { rung: 'segment', why: '' } : { rung: 'off', why: obstacleText(encap) },
-      decap: this.#decap(),
-    };
+    return { encap: this.#encap(), decap: this.#decap() };
   }
 
   changes(): OffloadChange[] {
@@ -285,14 +292,30 @@ class Ladder implements Acceleration {
     this.#options.offloads.release();
   }
 
-  get #strips(): boolean {
+  /** Both directions go up to the highest rung. */
+  get #goesToFull(): boolean {
     return ['auto', 'full'].includes(this.#options.settings.dataplane.acceleration);
+  }
+
+  #encap(): Rungs['encap'] {
+    const { acceleration } = this.#options.settings.dataplane;
+    if (this.#obstacle !== undefined) return { rung: 'off', why: obstacleText(this.#obstacle) };
+    if (!this.#goesToFull) return { rung: 'segment', why: `dataplane.acceleration is ${acceleration}` };
+    if (this.#dataPlane === undefined) return { rung: 'segment', why: NO_WORKERS };
+    const why = this.#whyNotCarried(this.#dataPlane);
+    return { rung: why === '' ? 'full' : 'segment', why };
+  }
+
+  /** Empty: the kernel carries known hosts' packets. */
+  #whyNotCarried(dataPlane: Pick<DataPlane, 'encapsulation'>): string {
+    const { carried, why } = dataPlane.encapsulation();
+    return carried ? '' : `known hosts' packets take the workers, too: ${why}`;
   }
 
   #decap(): Rungs['decap'] {
     const { acceleration } = this.#options.settings.dataplane;
-    if (!this.#strips) return { rung: 'off', why: `dataplane.acceleration is ${acceleration}` };
-    if (this.#dataPlane === undefined) return { rung: 'off', why: 'the workers do not run' };
+    if (!this.#goesToFull) return { rung: 'off', why: `dataplane.acceleration is ${acceleration}` };
+    if (this.#dataPlane === undefined) return { rung: 'off', why: NO_WORKERS };
     const obstacle = this.#decapObstacle(this.#dataPlane);
     const why = obstacle === undefined ? '' : obstacleText(obstacle);
     return { rung: this.#dataPlane.decapsulation().part === 'none' ? 'off' : 'full', why };

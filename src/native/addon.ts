@@ -115,7 +115,10 @@ export interface NativeDataPlaneOptions {
   spinMicroseconds: number;
   /** Encap workers give TCP super-frames to the kernel whole (rung "segment"); start() throws if that fails. */
   kernelSegmentation?: boolean;
-  /** Encap: plain packets of pairs of hosts that the workers have decided about are carried by the kernel. */
+  /**
+   * Plain packets of pairs of hosts that the encap workers have decided about are carried by the kernel (rung "full"),
+   * if that works here: see encapsulation(). Only beside kernelSegmentation.
+   */
   knownEncap?: boolean;
   /**
    * An XDP program takes the outer headers off in the underlay's driver, so that the kernel merges the inner TCP,
@@ -153,7 +156,7 @@ export interface NativeDataPlane {
   readFlows(from: number, most: number): NativeFlows;
   /** Takes up flows that an earlier process has read; returns how many were valid and fit. */
   restoreFlows(records: Bytes): number;
-  /** Steps down to segmentation in user space (false), or up again; nothing is lost. */
+  /** false: user space does all of encapsulation; true: the kernel takes its part again. Nothing is lost. */
   useKernelSegmentation(use: boolean): void;
   /** "broken": the kernel's part stopped working; the workers segment in user space by themselves. */
   segmentation(): 'user-space' | 'kernel' | 'broken';
@@ -161,6 +164,8 @@ export interface NativeDataPlane {
   stripCounts(): { stripped: bigint; spoofed: bigint } | undefined;
   /** How far the kernel decapsulates, and why no further. `code`: an errno's name, or empty. */
   decapsulation(): { part: 'none' | 'stripped' | 'carried'; why: string; code: string };
+  /** Whether the kernel carries known pairs of hosts, and why not. */
+  encapsulation(): { carried: boolean; why: string };
   /** Stops and joins the threads, unmaps, closes. Synchronous, bounded, idempotent. */
   close(): void;
 }

@@ -75,7 +75,7 @@ t.test('TCP both ways, UDP and ping on the highest rung', { skip }, async (t) =>
   for (const gateway of [a, b]) {
     const { stdout } = await gateway.client('status', '--json');
     const { acceleration } = JSON.parse(stdout) as StatusResult;
-    t.match(acceleration, { encap: { rung: 'segment', why: '' }, decap: { rung: 'full', why: '' } });
+    t.match(acceleration, { encap: { rung: 'full', why: '' }, decap: { rung: 'full', why: '' } });
   }
   t.equal((await ping(lab, 'a1', lab.address('b1'), { count: 3 })).received, 3);
   for (const [from, to] of [

@@ -108,7 +108,7 @@ t.test('auto: 64 MiB both ways, every frame fits the wire', { skip }, async (t) 
   const { lab, a, b } = await twins(t);
   for (const gateway of [a, b]) {
     t.match((await status(gateway)).acceleration, {
-      encap: { rung: 'segment', why: '' },
+      encap: { rung: 'full', why: '' },
       decap: { rung: 'full', why: '' },
     });
   }
@@ -145,7 +145,7 @@ for (const checksums of ['off', 'on'] as const) {
   t.test(name, { skip }, async (t) => {
     const { lab, a, b } = await twins(t, { prepare: everywhere('tx', checksums) });
     const bytes = 6 * MIB + 1;
-    for (const gateway of [a, b]) t.match(await encap(gateway), { rung: 'segment', why: '' });
+    for (const gateway of [a, b]) t.match(await encap(gateway), { rung: 'full', why: '' });
     const wire = await capture(lab, 'wire', 'ip', 'proto', '97');
     for (const [from, to] of BOTH) {
       const result = await tcpTransfer(lab, { from, to, bytes });
@@ -179,7 +179,7 @@ for (const checksums of ['off', 'on'] as const) {
 
 t.test('leave: segmentation offload switched on by hand in the middle', { skip }, async (t) => {
   const { lab, a } = await twins(t, { dataplane: { offloads: 'leave' } });
-  t.match(await encap(a), { rung: 'segment' });
+  t.match(await encap(a), { rung: 'full' });
   const transfer = await startTransfer(lab, { from: 'a1', to: 'b1' });
   await transfer.moves(2 * MIB);
   await ethtool(lab, 'tso', 'on');
@@ -212,7 +212,7 @@ t.test('manage: segmentation offload switched on by hand in the middle', { skip 
   await lab.waitFor(async () => !(await feature(lab, 'gw-a', TSO)), { what: 'it being switched off again' });
   await transfer.moves(2 * MIB);
   t.match(await status(a), {
-    acceleration: { encap: { rung: 'segment', why: '' } },
+    acceleration: { encap: { rung: 'full', why: '' } },
     offloads: [{ interface: 'eth2', was: true, now: false }],
   });
   const { bytes, sha256, received } = await transfer.finish();
@@ -255,7 +255,7 @@ t.test(
     t.same(await ownDevices(lab, 'gw-a'), [], 'no device outlives SIGKILL');
     t.notOk(await feature(lab, 'gw-a', TSO), 'a note, and nobody to act on it');
     const again = await start('a');
-    t.match(await encap(again), { rung: 'segment' });
+    t.match(await encap(again), { rung: 'full' });
     t.same(await told(again), changed);
     t.match(
       again.log().filter(({ msg }) => msg?.includes('without setting back')),
@@ -306,7 +306,7 @@ t.test('two gateways on one underlay interface: the last one sets back', { skip 
   t.match((await status(second)).offloads, [{ was: true }, { was: true }, { was: true }]);
   t.equal(await a.stop(), 0);
   t.notOk(await feature(lab, 'gw-a', TSO), 'the second one needs it');
-  t.match(await encap(second), { rung: 'segment' });
+  t.match(await encap(second), { rung: 'full' });
   t.equal(await second.stop(), 0);
   t.ok(await feature(lab, 'gw-a', TSO));
 });

@@ -35,7 +35,7 @@ const DEFAULTS = { tcp_ecn: 2, tcp_sack: 1, tcp_dsack: 1, tcp_timestamps: 1 };
 const RUNGS = {
   off: { encap: 'off', decap: 'off' },
   segment: { encap: 'segment', decap: 'off' },
-  full: { encap: 'segment', decap: 'full' },
+  full: { encap: 'full', decap: 'full' },
 } as const;
 
 interface End {

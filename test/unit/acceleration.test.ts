@@ -1,7 +1,7 @@
 // Which rung: decided by probing, followed while it runs.
 import t, { type Test } from 'tap';
 import type { Settings } from '../../src/config/settings.js';
-import type { Decapsulation, Segmentation } from '../../src/dataplane/port.js';
+import type { Decapsulation, Encapsulation, Segmentation } from '../../src/dataplane/port.js';
 import { SettingsError } from '../../src/errors.js';
 import { segmentationNeeds, startAcceleration } from '../../src/gateway/acceleration.js';
 import { createOffloads } from '../../src/gateway/offloads.js';
@@ -45,6 +45,8 @@ function ladderCase(t: Test, wanted: Wanted = {}, change: (kernel: OffloadsDoubl
   return { kernel, log, clock, start };
 }
 
+const CARRIED: Encapsulation = { carried: true, why: '' };
+
 /** Attached to a data plane that remembers what it was told. */
 function running(t: Test, wanted: Wanted = {}, change?: (kernel: OffloadsDouble) => void) {
   const built = ladderCase(t, wanted, change);
@@ -56,6 +58,8 @@ function running(t: Test, wanted: Wanted = {}, change?: (kernel: OffloadsDouble)
     segmentation: () => dataPlane.state,
     decapsulated: { part: 'carried', why: '', code: '' } as Decapsulation,
     decapsulation: () => dataPlane.decapsulated,
+    encapsulated: CARRIED as Encapsulation,
+    encapsulation: () => dataPlane.encapsulated,
   };
   ladder.attach(dataPlane);
   return { ...built, ladder, dataPlane };
@@ -80,7 +84,7 @@ t.test('what kernel segmentation needs of an interface', async (t) => {
 t.test('off: nothing is probed, nothing switched', async (t) => {
   const { kernel, ladder, dataPlane } = running(t, { acceleration: 'off' }, turnOn(TSO));
   t.equal(kernel.probes, 0);
-  t.same(ladder.wanted, { kernelSegmentation: false, xdpStrip: false });
+  t.same(ladder.wanted, { kernelSegmentation: false, knownEncap: false, xdpStrip: false });
   const why = 'dataplane.acceleration is off';
   t.same(ladder.rungs(), { encap: { rung: 'off', why }, decap: { rung: 'off', why } });
   ladder.follow();
@@ -91,9 +95,12 @@ t.test('off: nothing is probed, nothing switched', async (t) => {
 t.test('auto and segment on a machine that fits', async (t) => {
   for (const acceleration of ['auto', 'segment'] as const) {
     const { kernel, ladder, dataPlane } = running(t, { acceleration });
-    t.same(ladder.wanted, { kernelSegmentation: true, xdpStrip: acceleration === 'auto' });
+    const whole = acceleration === 'auto';
+    t.same(ladder.wanted, { kernelSegmentation: true, knownEncap: whole, xdpStrip: whole });
     t.same(ladder.rungs(), {
-      encap: { rung: 'segment', why: '' },
+      encap: whole
+        ? { rung: 'full', why: '' }
+        : { rung: 'segment', why: 'dataplane.acceleration is segment' },
       decap:
         acceleration === 'auto'
           ? { rung: 'full', why: '' }
@@ -109,7 +116,7 @@ t.test('manage switches what is in the way, and sets it back', async (t) => {
     kernel.turn(GENERIC, false);
     kernel.features[IPV4] = { active: true, changeable: true };
   });
-  t.match(ladder.rungs().encap, { rung: 'segment', why: '' });
+  t.match(ladder.rungs().encap, { rung: 'full', why: '' });
   t.same(kernel.set, [['eth2', { [TSO]: false, [IPV4]: false }]]);
   t.same(
     ladder
@@ -217,14 +224,14 @@ t.test('leave: steps down at once, and up again', async (t) => {
   kernel.turn(TSO, false);
   ladder.follow();
   t.same(dataPlane.told, [false, true]);
-  t.match(ladder.rungs().encap, { rung: 'segment', why: '' });
+  t.match(ladder.rungs().encap, { rung: 'full', why: '' });
   t.match(log[1], ['info', /again/]);
   t.same(kernel.set, []);
 });
 
 t.test('leave: wrong from the start, right later', async (t) => {
   const { kernel, ladder, dataPlane } = running(t, { offloads: 'leave' }, turnOn(TSO));
-  t.same(ladder.wanted, { kernelSegmentation: true, xdpStrip: true }, 'set up, for later');
+  t.same(ladder.wanted, { kernelSegmentation: true, knownEncap: true, xdpStrip: true }, 'set up, for later');
   t.same(dataPlane.told, [false]);
   kernel.turn(TSO, false);
   ladder.follow();
@@ -251,7 +258,7 @@ t.test('manage: switched back once; one that insists gets its way for a while', 
   clock.now += 60_000;
   ladder.tick();
   t.equal(kernel.is(TSO), false, 'a minute later it is tried again');
-  t.match(ladder.rungs().encap, { rung: 'segment' });
+  t.match(ladder.rungs().encap, { rung: 'full' });
   t.same(dataPlane.told, [false, true, false, true]);
 
   clock.now += 3_600_000;
@@ -318,7 +325,7 @@ t.test('workers that do not start: auto wants less, segment does not', async (t)
   const auto = ladderCase(t, {}, turnOn(TSO));
   const ladder = auto.start();
   t.ok(ladder.lower(new Error('ioctl(TUNSETIFF): Device or resource busy')));
-  t.same(ladder.wanted, { kernelSegmentation: false, xdpStrip: true });
+  t.same(ladder.wanted, { kernelSegmentation: false, knownEncap: false, xdpStrip: true });
   t.match(ladder.rungs().encap, { rung: 'off', why: /does not start: ioctl\(TUNSETIFF\)/ });
   t.equal(auto.kernel.is(TSO), true, 'set back');
   t.notOk(ladder.lower(new Error('again')), 'nothing lower is left');
@@ -349,12 +356,23 @@ t.test('decap: what the driver does not take is said, with the MTU that it may t
         useKernelSegmentation: () => {},
         segmentation: () => 'kernel',
         decapsulation: () => decapsulated,
+        encapsulation: () => CARRIED,
       });
     attach();
     t.match(ladder.rungs().decap, { rung, why });
     t.equal(built.log.filter(([level]) => level === 'info').length, 1);
     t.same(ladder.notices(), [], 'auto: nothing to complain of');
   }
+});
+
+t.test('encap: segment, where the kernel does not carry known hosts', async (t) => {
+  const { ladder, dataPlane } = running(t, { acceleration: 'full' });
+  dataPlane.encapsulated = { carried: false, why: 'no TCX' };
+  t.same(ladder.rungs().encap, {
+    rung: 'segment',
+    why: "known hosts' packets take the workers, too: no TCX",
+  });
+  t.same(ladder.notices(), [], 'everything is carried all the same');
 });
 
 t.test('decap: full insists on the strip, not on what goes beyond it', async (t) => {
@@ -365,6 +383,7 @@ t.test('decap: full insists on the strip, not on what goes beyond it', async (t)
         useKernelSegmentation: () => {},
         segmentation: () => 'kernel',
         decapsulation: () => decapsulated,
+        encapsulation: () => CARRIED,
       });
   };
   t.throws(insisting(BUSY), {

@@ -130,6 +130,7 @@ function addonDouble(changes: Partial<NativeDataPlane> = {}) {
     segmentation: () => 'kernel',
     stripCounts: () => undefined,
     decapsulation: () => ({ part: 'carried', why: '', code: '' }),
+    encapsulation: () => ({ carried: false, why: 'no TCX' }),
     close: () => {
       seen.closed += 1;
     },
@@ -209,6 +210,7 @@ t.test('the adapter', async (t) => {
   t.same(seen.used, [false]);
   t.equal(dataPlane.segmentation(), 'kernel');
   t.same(dataPlane.decapsulation(), { part: 'carried', why: '', code: '' });
+  t.same(dataPlane.encapsulation(), { carried: false, why: 'no TCX' });
 
   const frame = Buffer.from('ff', 'hex');
   seen.options?.onEvents([

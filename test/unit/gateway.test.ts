@@ -103,6 +103,7 @@ t.test('start: guard first, then table, workers, peers; stop in reverse', async 
     workers: 1,
     spinMicroseconds: 50,
     kernelSegmentation: true,
+    knownEncap: true,
     xdpStrip: true,
     onEvent: dataPlane.options.onEvent,
   });
@@ -238,7 +239,7 @@ t.test('status', async (t) => {
     },
     underlay: { interface: 'eth2', address: '198.18.0.1', mac: UNDERLAY.mac, mtu: 1500, up: true },
     acceleration: {
-      encap: { rung: 'segment', why: '' },
+      encap: { rung: 'full', why: '' },
       decap: { rung: 'full', why: '' },
     },
     offloads: [],
@@ -646,7 +647,7 @@ t.test('acceleration follows the interface, and is told', async (t) => {
       dataplane: { acceleration: 'segment', workers: 1, offloads: 'leave', spin: 50, icmpErrors: 100 },
     }),
   });
-  t.match(gateway.status(), { state: 'running', acceleration: { encap: { rung: 'segment' } } });
+  t.match(gateway.status(), { state: 'running', acceleration: { encap: { rung: 'full' } } });
   kernel.turn('tx-tcp-segmentation', true);
   machine.watching?.();
   await until(() => dataPlane.segmenting === 'user-space');

@@ -25,7 +25,7 @@ export type Direction = 'encap' | 'decap';
 export const RUNGS: Record<string, Partial<NativeDataPlaneOptions>> = {
   off: {},
   segment: { kernelSegmentation: true },
-  full: { kernelSegmentation: true, xdpStrip: true },
+  full: { kernelSegmentation: true, knownEncap: true, xdpStrip: true },
 };
 
 const PLANE = fileURLToPath(new URL('./plane.mjs', import.meta.url));
