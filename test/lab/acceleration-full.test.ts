@@ -35,10 +35,12 @@ async function twins(t: Test, options: TwinOptions = {}, prepare?: (lab: Lab) =>
   return { lab, a, b };
 }
 
-async function decap(gateway: GatewayProcess): Promise<StatusResult['acceleration']['decap']> {
+async function accelerationOf(gateway: GatewayProcess): Promise<StatusResult['acceleration']> {
   const { stdout } = await gateway.client('status', '--json');
-  return (JSON.parse(stdout) as StatusResult).acceleration.decap;
+  return (JSON.parse(stdout) as StatusResult).acceleration;
 }
+const encap = async (gateway: GatewayProcess) => (await accelerationOf(gateway)).encap;
+const decap = async (gateway: GatewayProcess) => (await accelerationOf(gateway)).decap;
 
 const carried = async (gateway: GatewayProcess) => (await totals(gateway)).carried_by_kernel ?? 0;
 
@@ -101,6 +103,28 @@ t.test('TCP both ways, UDP and ping on the highest rung', { skip }, async (t) =>
   }
 });
 
+t.test('pings and small datagrams of known hosts wake nobody', { skip }, async (t) => {
+  const { lab, a, b } = await twins(t);
+  const COUNT = 20;
+  const exchanges = {
+    ping: () => ping(lab, 'a1', lab.address('b1'), { count: COUNT, interval: 0.02 }),
+    UDP: () => udpEcho(lab, { from: 'b2', to: 'a2', sizes: range(100, 100 + COUNT - 1) }),
+  };
+  for (const [name, exchange] of Object.entries(exchanges)) {
+    await exchange(); // seen by the workers
+    const before = await Promise.all([a, b].map(carried));
+    await exchange();
+    const after = await Promise.all([a, b].map(carried));
+    // On each gateway there and back: encap one way, decap the other. While neighbors are being published,
+    // the workers have them for a moment.
+    t.ok(
+      after.every((count, index) => count - (before[index] ?? 0) >= 2 * COUNT - 5),
+      `${name}: ${before} became ${after}`,
+    );
+  }
+  for (const gateway of [a, b]) t.same(await drops(gateway), {}, 'nothing dropped');
+});
+
 t.test('the machine changes under a flow that the kernel carries', { skip }, async (t) => {
   const { lab, b } = await twins(t, { kind: 'lan' });
   const transfer = await startTransfer(lab, { from: 'a1', to: 'b1' });
@@ -140,6 +164,7 @@ t.test('the machine changes under a flow that the kernel carries', { skip }, asy
     t.match(await detach(lab, b, 'tcx'), /detached/);
     await transfer.moves(4 * MIB);
     t.match(await decap(b), { rung: 'full', why: /known flows take the workers, too: .*takes frames away/ });
+    t.match(await encap(b), { rung: 'segment', why: /known hosts' packets take .*takes frames away/ });
     t.ok(((await drops(b)).drop_tx_failed ?? 0) > 0, 'the frames in between are counted');
   });
 
