@@ -135,8 +135,8 @@ std::optional<Verdict> FollowFragments(const Packet& packet, const Peer& peer, c
   return KeepFirstInOrder(key, frame, context);
 }
 
-// A super-frame's L4 checksum is partial: it is made afresh after the addresses are final, that of UDP with each
-// datagram.
+// A super-frame's L4 checksum is partial: it is made afresh after the addresses are final, that of UDP with
+// each datagram.
 void RewriteSuperFrame(Packet& packet, const Translation& translation) {
   SetAddressInHeader(packet, Side::source, translation.source);
   if (translation.port) wire::StoreBe16(packet.l4 + wire::kSourcePortOffset, *translation.port);
@@ -323,8 +323,7 @@ Verdict DeliverFrame(wire::Cursor& cursor, Arrival& arrival, Context& context) {
 
   // The original tool's MACs have to be learned.
   const bool plain = context.handover != nullptr && arrival.stripped && !translation.port &&
-                     translation.source == packet.source && !peer.resolve_through_tunnel &&
-                     IsPlain(packet);
+                     translation.source == packet.source && !peer.resolve_through_tunnel && IsPlain(packet);
   if (const auto reason = MergeEcn(packet, arrival.outer_tos, context.counters))
     return Verdict::Drop(*reason);
   if (arrival.virtio.gso_type != wire::kVirtioGsoNone) {

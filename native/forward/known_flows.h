@@ -1,8 +1,8 @@
-// Flows that the kernel carries by itself (rung "full", bpf/carry.bpf.c): TCP, UDP and ICMP echo between a far
-// host and a local one, between which nothing but MACs is rewritten. A decap worker writes an entry, with plain stores,
-// once it has sent a frame of the flow through all its checks; every entry belongs to the table it was
-// decided under, and a newer table takes over only those that still hold. So the kernel never does what the
-// worker would not do.
+// Flows that the kernel carries by itself (rung "full", bpf/carry.bpf.c): TCP, UDP and ICMP echo between a
+// far host and a local one, between which nothing but MACs is rewritten. A decap worker writes an entry, with
+// plain stores, once it has sent a frame of the flow through all its checks; every entry belongs to the table
+// it was decided under, and a newer table takes over only those that still hold. So the kernel never does
+// what the worker would not do.
 #pragma once
 
 #include <array>

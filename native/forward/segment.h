@@ -19,7 +19,7 @@ struct Sent {
 
 // What stands in front of every segment.
 struct Encapsulation {
-  const OuterHeader* outer;  // nullptr: nothing (UDP and fragments alone)
+  const OuterHeader* outer;       // nullptr: nothing (UDP and fragments alone)
   const uint8_t* inner_ethernet;  // 14 bytes
   uint32_t flow_label = 0;        // of the outer header, over IPv6
 };

@@ -29,8 +29,8 @@ class KnownEncap final : public forward::KnownPairs {
   void SetTable(const OverlayFilterOptions& options, const wire::Mac& overlay_mac);
   // Nothing is chosen any more, or again; the pairs stay known. JS thread.
   void SetActive(bool active);
-  // Before the snapshot of `generation` is published: nothing is chosen until Review has held the pairs against
-  // it. JS thread.
+  // Before the snapshot of `generation` is published: nothing is chosen until Review has held the pairs
+  // against it. JS thread.
   void Suspend(uint64_t generation);
 
   void Offer(const forward::KnownPair& pair, uint32_t now_seconds) override;

@@ -142,6 +142,10 @@ void DataPlane::StartDecapsulation() {
 
 void DataPlane::StartEncapsulation() {
   why_no_known_encap_.clear();
+  if (table_->tunnels_over_ipv6()) {
+    why_no_known_encap_ = "over IPv6 only the workers encapsulate";
+    return;
+  }
   try {
     for (uint32_t i = 0; i < options_.workers; i++) {
       known_encap_.push_back(std::make_unique<io::KnownEncap>(options_.overlay, options_.underlay.index));

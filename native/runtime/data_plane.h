@@ -29,7 +29,8 @@ struct DataPlaneOptions {
   uint32_t workers = 1;  // per direction
   uint32_t spin_microseconds = 50;
   bool kernel_segmentation = false;
-  // Encap: the kernel carries plain packets of known pairs, if that works here; with kernel_segmentation alone.
+  // Encap: the kernel carries plain packets of known pairs, if that works here; with kernel_segmentation
+  // alone.
   bool known_encap = false;
   // Decap: outer headers come off in the driver and the kernel carries known flows, as far as that works
   // here.
