@@ -13,7 +13,7 @@ export interface ExecResult {
 }
 
 export interface ExecOptions {
-  /** Bounded always: 30 s unless given. */
+  /** Bounded always: 60 s unless given. */
   timeoutMs?: number;
   /** Written to the program's standard input, which is closed then. */
   input?: string;
@@ -43,7 +43,7 @@ export function exec(
   argv: readonly string[],
   options: ExecOptions = {},
 ): Promise<ExecResult> {
-  const timeoutMs = options.timeoutMs ?? 30_000;
+  const timeoutMs = options.timeoutMs ?? 60_000;
   trace(namespace ?? 'host', argv, options.input);
   const [program = '', ...args] = inNamespace(namespace, argv);
   return new Promise((resolve, reject) => {
@@ -149,6 +149,11 @@ export class LabProcess {
     return !this.ended;
   }
 
+  /** Writes to the program's input. */
+  write(text: string): void {
+    this.child.stdin?.write(text);
+  }
+
   /** Ends the program's input. */
   closeInput(): void {
     this.child.stdin?.end();
@@ -162,7 +167,7 @@ export class LabProcess {
    * Waits until `condition` holds for what the program has printed. Rejects with both outputs when the
    * program ends first or `timeoutMs` is over.
    */
-  until(condition: (process: LabProcess) => boolean, what: string, timeoutMs = 10_000): Promise<void> {
+  until(condition: (process: LabProcess) => boolean, what: string, timeoutMs = 30_000): Promise<void> {
     return new Promise((resolve, reject) => {
       const finish = (error?: Error) => {
         clearTimeout(timer);
@@ -196,13 +201,13 @@ export class LabProcess {
 
 /**
  * Polls `condition` until it returns something truthy, and hands that back. The only wait of the lab that is
- * not an event; it throws after `timeoutMs` (10 s unless given), naming `what` never became true.
+ * not an event; it throws after `timeoutMs` (30 s unless given), naming `what` never became true.
  */
 export async function waitFor<T>(
   condition: () => T | Promise<T>,
   options: { what: string; timeoutMs?: number; intervalMs?: number },
 ): Promise<T> {
-  const timeoutMs = options.timeoutMs ?? 10_000;
+  const timeoutMs = options.timeoutMs ?? 30_000;
   const end = Date.now() + timeoutMs;
   for (;;) {
     const value = await condition();

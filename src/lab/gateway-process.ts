@@ -11,7 +11,7 @@ export type GatewayStart = (
   | { args: readonly string[]; config?: never }
   | { config: Readonly<Record<string, unknown>>; args?: never }
 ) & {
-  /** Default 15 s. */
+  /** Default 60 s. */
   timeoutMs?: number;
   env?: NodeJS.ProcessEnv;
 };
@@ -65,7 +65,7 @@ export class GatewayProcess {
   }
 
   /** SIGTERM; resolves with the exit code, null if it had to be killed after `timeoutMs`. */
-  async stop(timeoutMs = 10_000): Promise<number | null> {
+  async stop(timeoutMs = 30_000): Promise<number | null> {
     this.process.kill('SIGTERM');
     const timer = setTimeout(() => this.process.kill('SIGKILL'), timeoutMs);
     const { code } = await this.process.exited;
@@ -103,7 +103,7 @@ export async function startGatewayProcess(
   const gateway = new GatewayProcess(lab, name, child, socket, configFile);
   const ready = ({ stderr }: LabProcess) =>
     stderr.includes('ready') && gateway.log().some(({ msg }) => msg === 'ready');
-  await child.until(ready, 'the gateway being ready', start.timeoutMs ?? 15_000);
+  await child.until(ready, 'the gateway being ready', start.timeoutMs ?? 60_000);
   return gateway;
 }
 

@@ -99,7 +99,7 @@ export async function startTransfer(lab: Lab, route: Route): Promise<RunningTran
   const server = await startServer(lab, 'tcp-server', route);
   const address = route.address ?? lab.address(route.to);
   const client = runPeer(lab, route.from, 'tcp-client', address, `${server.port}`, '-');
-  await client.until(() => events(client).some(({ event }) => event === 'connected'), 'connecting', 15_000);
+  await client.until(() => events(client).some(({ event }) => event === 'connected'), 'connecting');
   const arrived = () =>
     Number(events(server.process).findLast(({ event }) => event === 'progress')?.bytes ?? 0);
   return {

@@ -1,5 +1,6 @@
 /** The lab that most scenarios use: two VPCs with the same CIDR, two hosts and a gateway in each. */
-import type { StatusResult } from '../../src/control/protocol.js';
+import { connect } from '../../src/control/client.js';
+import type { Method, Methods, StatusResult } from '../../src/control/protocol.js';
 import {
   createLab,
   type GatewayProcess,
@@ -102,20 +103,31 @@ export async function startTwins(
 
 export type Peer = StatusResult['peers'][number];
 
-/** The only peer, as `vpc-conn status --json` tells of it. */
+/** Asks over the control socket, as the client commands do, but starts no program for it. */
+export async function ask<M extends Method>(
+  gateway: GatewayProcess,
+  method: M,
+): Promise<Methods[M]['result']> {
+  const control = await connect({ socket: gateway.socket, timeout: 30_000 });
+  try {
+    return await control.call(method);
+  } finally {
+    control.close();
+  }
+}
+
+export const statusOf = (gateway: GatewayProcess): Promise<StatusResult> => ask(gateway, 'status');
+
+/** The only peer, as `vpc-conn status` tells of it. */
 export async function peerOf(gateway: GatewayProcess): Promise<Peer> {
-  const { code, stdout, stderr } = await gateway.client('status', '--json');
-  if (code !== 0) throw new Error(`vpc-conn status failed with ${code}: ${stderr}`);
-  const [peer] = (JSON.parse(stdout) as StatusResult).peers;
+  const [peer] = (await statusOf(gateway)).peers;
   if (peer === undefined) throw new Error('there is no peer');
   return peer;
 }
 
-/** The numbers of `vpc-conn stats --json`, added up over all workers. */
+/** The numbers of `vpc-conn stats`, added up over all workers. */
 export async function totals(gateway: GatewayProcess): Promise<Record<string, number>> {
-  const { code, stdout, stderr } = await gateway.client('stats', '--json');
-  if (code !== 0) throw new Error(`vpc-conn stats failed with ${code}: ${stderr}`);
-  return (JSON.parse(stdout) as { totals: Record<string, number> }).totals;
+  return (await ask(gateway, 'stats')).totals;
 }
 
 /** Drop reasons with a count, e.g. { drop_not_ours: 3 }. */

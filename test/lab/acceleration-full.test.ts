@@ -14,7 +14,16 @@ import {
   udpEcho,
   whyNoLab,
 } from '../../src/lab/index.js';
-import { ALL_ECHOED, drops, range, type TwinOptions, totals, twinConfig, twinVpcs } from '../helpers/lab.js';
+import {
+  ALL_ECHOED,
+  drops,
+  range,
+  statusOf,
+  type TwinOptions,
+  totals,
+  twinConfig,
+  twinVpcs,
+} from '../helpers/lab.js';
 import { sendFrames } from '../helpers/original/wire.js';
 import { judgeFrames } from '../helpers/second-opinion.js';
 
@@ -35,12 +44,8 @@ async function twins(t: Test, options: TwinOptions = {}, prepare?: (lab: Lab) =>
   return { lab, a, b };
 }
 
-async function accelerationOf(gateway: GatewayProcess): Promise<StatusResult['acceleration']> {
-  const { stdout } = await gateway.client('status', '--json');
-  return (JSON.parse(stdout) as StatusResult).acceleration;
-}
-const encap = async (gateway: GatewayProcess) => (await accelerationOf(gateway)).encap;
-const decap = async (gateway: GatewayProcess) => (await accelerationOf(gateway)).decap;
+const encap = async (gateway: GatewayProcess) => (await statusOf(gateway)).acceleration.encap;
+const decap = async (gateway: GatewayProcess) => (await statusOf(gateway)).acceleration.decap;
 
 const carried = async (gateway: GatewayProcess) => (await totals(gateway)).carried_by_kernel ?? 0;
 

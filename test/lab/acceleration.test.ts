@@ -3,7 +3,6 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { StatusResult } from '../../src/control/protocol.js';
 import {
   createLab,
   type GatewayProcess,
@@ -12,7 +11,7 @@ import {
   tcpTransfer,
   whyNoLab,
 } from '../../src/lab/index.js';
-import { drops, type TwinOptions, totals, twinConfig, twinVpcs } from '../helpers/lab.js';
+import { drops, statusOf as status, type TwinOptions, totals, twinConfig, twinVpcs } from '../helpers/lab.js';
 
 const skip = await whyNoLab();
 const MIB = 1024 * 1024;
@@ -39,12 +38,6 @@ async function twins(t: Test, { dataplane, prepare, ...options }: Case = {}) {
   const start = (vpc: 'a' | 'b') => lab.startGateway(vpc, { config: config(vpc, dataplane) });
   const [a, b] = await Promise.all([start('a'), start('b')]);
   return { lab, a, b, start };
-}
-
-async function status(gateway: GatewayProcess): Promise<StatusResult> {
-  const { stdout, stderr } = await gateway.client('status', '--json');
-  if (stdout === '') throw new Error(stderr);
-  return JSON.parse(stdout) as StatusResult;
 }
 
 const encap = async (gateway: GatewayProcess) => (await status(gateway)).acceleration.encap;

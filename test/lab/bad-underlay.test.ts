@@ -1,9 +1,8 @@
 // TCP both ways at once over an underlay that loses, repeats, reorders and marks frames, through each rung: not a byte
 // is lost, added or changed. VPC_CONN_SOAK: MiB for each way of each kind (npm run soak: some gigabytes in all).
 import t, { type Test } from 'tap';
-import type { StatusResult } from '../../src/control/protocol.js';
 import { createLab, type GatewayProcess, type Lab, whyNoLab } from '../../src/lab/index.js';
-import { drops, twinConfig, twinVpcs } from '../helpers/lab.js';
+import { drops, statusOf, twinConfig, twinVpcs } from '../helpers/lab.js';
 import { makeBad, mishaps } from '../helpers/rungs/bad-underlay.js';
 
 const skip = await whyNoLab();
@@ -86,7 +85,7 @@ async function rungOf(
   gateway: GatewayProcess,
   rungs: { encap: string; decap: string },
 ): Promise<void> {
-  const { acceleration } = JSON.parse((await gateway.client('status', '--json')).stdout) as StatusResult;
+  const { acceleration } = await statusOf(gateway);
   t.match(acceleration, { encap: { rung: rungs.encap }, decap: { rung: rungs.decap } });
 }
 

@@ -82,7 +82,9 @@ t.test('traceroute and path MTU discovery (checklist 30, 31, 43)', { skip }, asy
         await lab.must('a1', ['ip', 'route', 'flush', 'cache']);
         const big = await ping(lab, 'a1', target, { count: 2, wait: 0.3, size: 1300, dontFragment: true });
         t.match(big, { received: 0 }, 'a packet larger than the far link does not get through');
-        t.equal(await pathMtu(lab, target), FAR_MTU, 'and its sender learns the size');
+        await lab.waitFor(async () => (await pathMtu(lab, target)) === FAR_MTU, {
+          what: 'its sender to learn the size',
+        });
 
         if (target !== ONE_TO_ONE) return;
         t.same(await traceroute(lab, target, '-I'), hops, 'ICMP');

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { createLab, ping, whyNoLab } from '../../src/lab/index.js';
+import { createLab, type GatewayProcess, ping, whyNoLab } from '../../src/lab/index.js';
 import { drops, totals, twinConfig, twinVpcs } from '../helpers/lab.js';
 import { etherip, ethernet, ipv4, TYPE, udp } from '../helpers/original/frames.js';
 import { sendFrames } from '../helpers/original/wire.js';
@@ -12,6 +12,8 @@ import { whyNoTshark } from '../helpers/tshark.js';
 const skip = (await whyNoLab()) || whyNoTshark();
 
 t.test("two gateways proxy each other's hosts by mistake (checklist 6)", { skip }, async (t) => {
+  const refused = (gateway: GatewayProcess, count: number) =>
+    lab.waitFor(async () => ((await drops(gateway)).drop_looped ?? 0) >= count, { what: `${count} loops` });
   const lab = await createLab(twinVpcs({ gateway: { secondary: ['10.0.0.30', '10.0.0.31'] } }));
   t.teardown(() => lab.close());
   const opinion = await SecondOpinion.start(lab);
@@ -24,6 +26,7 @@ t.test("two gateways proxy each other's hosts by mistake (checklist 6)", { skip 
   await lab.register('gw-a', '10.0.0.20');
   t.match(await ping(lab, 'a1', '10.0.0.30', { count: 3, wait: 0.3 }), { received: 0 });
   t.match(await ping(lab, 'a1', '10.0.0.20', { count: 2, wait: 0.3 }), { received: 0 });
+  await refused(a, 5);
   // a1's own address is proxied by its own gateway, so what a1 sends looks like an echo of the tunnel.
   t.same(await drops(a), { drop_looped: 5 }, 'each packet is refused once, at the first gateway');
   t.same(await drops(b), {}, 'the other one saw nothing of it');
@@ -33,6 +36,7 @@ t.test("two gateways proxy each other's hosts by mistake (checklist 6)", { skip 
   t.equal((await a.client('reload')).code, 0);
   const before = await lab.counters('gw-a', 'eth2');
   t.match(await ping(lab, 'a1', '10.0.0.30', { count: 3, wait: 0.3 }), { received: 0 });
+  await refused(b, 3);
   t.equal((await drops(b)).drop_looped, 3, 'the far gateway refuses what it would send back');
   const after = await lab.counters('gw-a', 'eth2');
   t.ok(after.txPackets - before.txPackets <= 3 + 2, 'each crossed the underlay once, beside some ARP');

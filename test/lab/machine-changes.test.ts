@@ -10,14 +10,9 @@ import {
   tcpTransfer,
   whyNoLab,
 } from '../../src/lab/index.js';
-import { startTwins, twinConfig, twinVpcs } from '../helpers/lab.js';
+import { startTwins, statusOf as status, twinConfig, twinVpcs } from '../helpers/lab.js';
 
 const skip = await whyNoLab();
-
-async function status(gateway: GatewayProcess): Promise<StatusResult> {
-  const { stdout } = await gateway.client('status', '--json');
-  return JSON.parse(stdout) as StatusResult;
-}
 
 async function until(lab: Lab, gateway: GatewayProcess, what: string, is: (now: StatusResult) => boolean) {
   await lab.waitFor(async () => is(await status(gateway)), { what });

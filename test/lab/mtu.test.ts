@@ -1,9 +1,7 @@
 // Packets larger than the tunnel, between the hosts' own stacks: told, cut, put together again.
 import t, { type Test } from 'tap';
-import type { StatusResult } from '../../src/control/protocol.js';
 import {
   createLab,
-  type GatewayProcess,
   type Lab,
   type LabSpec,
   ping,
@@ -11,7 +9,7 @@ import {
   udpEcho,
   whyNoLab,
 } from '../../src/lab/index.js';
-import { ALL_ECHOED, drops, startTwins, totals, twinConfig, twinVpcs } from '../helpers/lab.js';
+import { ALL_ECHOED, drops, peerOf, startTwins, totals, twinConfig, twinVpcs } from '../helpers/lab.js';
 
 const skip = await whyNoLab();
 
@@ -20,6 +18,13 @@ async function learned(lab: Lab, host: string, address: string): Promise<number 
   const route = await lab.must(host, ['ip', 'route', 'get', address]);
   const mtu = / mtu (\d+)/.exec(route)?.[1];
   return mtu === undefined ? undefined : Number(mtu);
+}
+
+/** The ICMP error that tells of it may come after ping has given up. */
+async function learns(lab: Lab, host: string, address: string, mtu: number): Promise<void> {
+  await lab.waitFor(async () => (await learned(lab, host, address)) === mtu, {
+    what: `${host} to learn that ${mtu} bytes fit on the way to ${address}`,
+  });
 }
 
 async function same(t: Test, lab: Lab, from: string, to: string, bytes = 8_000_000): Promise<void> {
@@ -42,13 +47,8 @@ async function teach(
   ] as const) {
     const tooBig = await ping(lab, from, lab.address(to), { count: 2, size, dontFragment: true, wait: 1 });
     t.match(tooBig, { received: 0 });
-    t.equal(await learned(lab, from, lab.address(to)), mtu, `${from} learns what fits on the way to ${to}`);
+    await learns(lab, from, lab.address(to), mtu);
   }
-}
-
-async function peerOf(gateway: GatewayProcess): Promise<StatusResult['peers'][number] | undefined> {
-  const { stdout } = await gateway.client('status', '--json');
-  return (JSON.parse(stdout) as StatusResult).peers[0];
 }
 
 /** An ICMP "fragmentation needed" to gw-a about an outer packet of 1500 bytes, from gw-b's address. */
@@ -86,7 +86,7 @@ t.test('hosts whose packets are larger than the tunnel', { skip }, async (t) => 
   await t.test('checklist 34, 35: what must not be cut is told, and the sender learns', async (t) => {
     const tooBig = await ping(lab, 'a2', '10.0.0.21', { count: 2, size: 1472, dontFragment: true, wait: 1 });
     t.match(tooBig, { received: 0 });
-    t.equal(await learned(lab, 'a2', '10.0.0.21'), 1464);
+    await learns(lab, 'a2', '10.0.0.21', 1464);
     t.ok(((await totals(a)).icmp_errors ?? 0) > 0);
     t.equal((await lab.mappingDrops('a')).spoofed, 0, 'from an address that the VPC lets the gateway use');
   });
@@ -95,13 +95,13 @@ t.test('hosts whose packets are larger than the tunnel', { skip }, async (t) => 
     await reportToA(lab, 500);
     await reportToA(lab, 1400, '198.18.0.7');
     await reportToA(lab, 1400);
-    await lab.waitFor(async () => (await peerOf(a))?.innerMtu === 1364, { what: 'the tunnel to shrink' });
+    await lab.waitFor(async () => (await peerOf(a)).innerMtu === 1364, { what: 'the tunnel to shrink' });
     t.match(await peerOf(a), { innerMtuWhy: 'ICMP from 198.18.0.2' });
     t.match(await peerOf(b), { innerMtu: 1464 }, 'the way back is another one');
     t.match(await ping(lab, 'a1', '10.0.0.21', { count: 2, size: 1437, dontFragment: true, wait: 1 }), {
       received: 0,
     });
-    t.equal(await learned(lab, 'a1', '10.0.0.21'), 1364);
+    await learns(lab, 'a1', '10.0.0.21', 1364);
     t.match(await ping(lab, 'a1', '10.0.0.20', { size: 4000 }), { received: 5 });
     await same(t, lab, 'a1', 'b1');
     t.equal((await drops(a)).drop_icmp_quote_unknown, 1, 'the forged one');
@@ -155,7 +155,8 @@ t.test('hosts of 1500, a jumbo underlay; then one VPC with jumbo hosts', { skip 
         wait: 1,
       });
       t.match(tooBig, { received: 0 });
-      t.equal(await learned(lab, 'a2', '10.0.0.20'), 1500, 'the MTU of the far VPC');
+      // The MTU of the far VPC.
+      await learns(lab, 'a2', '10.0.0.20', 1500);
       t.ok(((await totals(b)).icmp_errors ?? 0) > 0, 'the far gateway said so');
       const argv = ['ping', '-n', '-q', '-c', '3', '-i', '0.05', '-M', 'dont', '-s', '4000', '10.0.0.21'];
       t.match(await lab.must('a2', argv), /3 received/, 'cut by the far gateway');

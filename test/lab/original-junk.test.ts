@@ -1,8 +1,8 @@
 // The original carries whatever its interface sees: its own kernel's frames, ARP, and, before it remembers an
 // originator, frames with bytes missing. None of it may hurt.
 import t, { type Test } from 'tap';
-import { connect } from '../../src/control/client.js';
-import { createLab, type GatewayProcess, type Lab, ping, whyNoLab } from '../../src/lab/index.js';
+import { createLab, type Lab, ping, whyNoLab } from '../../src/lab/index.js';
+import { totals } from '../helpers/lab.js';
 import { RECEIVER_ARGS, senderArgs, twins } from '../helpers/original/commands.js';
 import { innerFrames, isIpv4, Original, Watch } from '../helpers/original/wire.js';
 
@@ -14,15 +14,6 @@ async function twinLab(t: Test): Promise<Lab> {
   );
   t.teardown(() => lab.close());
   return lab;
-}
-
-async function totals(gateway: GatewayProcess): Promise<Record<string, number>> {
-  const control = await connect({ socket: gateway.socket });
-  try {
-    return (await control.stats()).totals;
-  } finally {
-    control.close();
-  }
 }
 
 /** Everything that the gateway has done with frames from the tunnel. */
@@ -47,7 +38,7 @@ t.test("the original's receiver reflects its own frames", { skip }, async (t) =>
     await lab.waitFor(
       async () => {
         after = await totals(gateway);
-        const reflected = innerFrames(tunnel.frames).length;
+        const reflected = innerFrames(await tunnel.frames()).length;
         return reflected >= 20 && handled(after) === reflected;
       },
       { what: 'both directions of ten pings in the tunnel, every frame dropped' },
@@ -57,14 +48,14 @@ t.test("the original's receiver reflects its own frames", { skip }, async (t) =>
       handled(after),
       'all of them broken frames, and counted as such',
     );
-    t.equal(overlay.frames.length, 0, 'none of them came out in VPC a');
+    t.equal((await overlay.frames()).length, 0, 'none of them came out in VPC a');
   });
 
   t.equal((await ping(lab, 'a1', '10.0.0.20', { count: 5 })).received, 5);
 
   await t.test('afterwards', async (t) => {
     const before = await totals(gateway);
-    const seen = innerFrames(tunnel.frames).length;
+    const seen = innerFrames(await tunnel.frames()).length;
     t.equal((await ping(lab, 'gw-b', '10.0.0.20', { count: 10 })).received, 10);
     await lab.must('gw-b', ['ip', 'neigh', 'flush', 'all']);
     await ping(lab, 'gw-b', '10.0.0.99', { count: 1, wait: 1 });
@@ -75,7 +66,7 @@ t.test("the original's receiver reflects its own frames", { skip }, async (t) =>
         ((await totals(gateway)).drop_unlisted_source ?? 0) >= (before.drop_unlisted_source ?? 0) + 10,
       { what: "the original's own requests to be dropped" },
     );
-    const arp = innerFrames(tunnel.frames)
+    const arp = innerFrames(await tunnel.frames())
       .slice(seen)
       .filter((frame) => !isIpv4(frame));
     t.ok(arp.length > 0, 'there were ARP echoes, too');
@@ -98,13 +89,13 @@ t.test("the original's sender chokes on a frame of its own kernel", { skip }, as
   const overlay = await Watch.start(lab, 'vpc-b', 'gw-b');
   const first = await Original.start(lab, 'gw-a', senderArgs('10.0.0.20'));
   t.equal((await ping(lab, 'a1', '10.0.0.20', { count: 3 })).received, 3);
-  const before = overlay.frames.filter(({ bytes }) => isIpv4(bytes)).length;
+  const before = (await overlay.frames()).filter(({ bytes }) => isIpv4(bytes)).length;
 
   // It reads four bytes of an ARP packet as an address that no host has, and asks for that.
   await lab.exec('gw-a', ['ping', '-c', '1', '-W', '1', '10.0.0.99']);
   await first.process.until(() => first.asked.some((address) => address.startsWith('0.')), 'asking for junk');
   t.equal(
-    overlay.frames.filter(({ bytes }) => isIpv4(bytes)).length,
+    (await overlay.frames()).filter(({ bytes }) => isIpv4(bytes)).length,
     before,
     'nothing of that comes out in VPC b',
   );

@@ -1,9 +1,7 @@
 // vpc-conn at one end of the tunnel, the original tool's behaviour (test/helpers/original) at the other.
 import t, { type Test } from 'tap';
-import { connect } from '../../src/control/client.js';
 import {
   createLab,
-  type GatewayProcess,
   type Lab,
   type NicSpec,
   ping,
@@ -11,6 +9,7 @@ import {
   udpEcho,
   whyNoLab,
 } from '../../src/lab/index.js';
+import { totals } from '../helpers/lab.js';
 import { RECEIVER_ARGS, senderArgs, twins } from '../helpers/original/commands.js';
 import {
   destinationMac,
@@ -30,15 +29,6 @@ async function twinLab(t: Test, nic: NicSpec = {}): Promise<Lab> {
   );
   t.teardown(() => lab.close());
   return lab;
-}
-
-async function totals(gateway: GatewayProcess): Promise<Record<string, number>> {
-  const control = await connect({ socket: gateway.socket });
-  try {
-    return (await control.stats()).totals;
-  } finally {
-    control.close();
-  }
 }
 
 /** The protocol address that an ARP packet asks for. */
@@ -66,7 +56,7 @@ t.test('vpc-conn sends, the original receives', { skip }, async (t) => {
   const result = await ping(lab, 'a1', '10.0.0.20', { count: 40 });
   t.match(result, { sent: 40, received: 40, duplicates: 0, errors: 0 });
   const seconds = (Date.now() - began) / 1000;
-  const inner = innerFrames(wire.frames);
+  const inner = innerFrames(await wire.frames());
   t.equal(inner.filter(isIpv4).length, 40);
   const requests = inner.filter(isArpRequest);
   t.ok(requests.length >= 1 && requests.length <= 1 + seconds, `${requests.length} requests for 40 frames`);
@@ -85,13 +75,13 @@ t.test('vpc-conn sends, the original receives', { skip }, async (t) => {
   t.same(await lab.mappingDrops('a'), { spoofed: 0, unregistered: 0 }, 'VPC a saw nothing that it drops');
 
   await t.test('a host that does not exist is asked for once a second at most', async (t) => {
-    const before = innerFrames(wire.frames).length;
+    const before = innerFrames(await wire.frames()).length;
     await lab.register('gw-a', '10.0.0.21');
     const start = Date.now();
     const result = await ping(lab, 'a1', '10.0.0.21', { count: 50, wait: 1 });
     t.equal(result.received, 0);
     const elapsed = (Date.now() - start) / 1000;
-    const asked = innerFrames(wire.frames)
+    const asked = innerFrames(await wire.frames())
       .slice(before)
       .filter((frame) => isArpRequest(frame) && target(frame) === '10.0.0.21');
     t.ok(asked.length >= 2 && asked.length <= 1 + elapsed, `${asked.length} requests in ${elapsed} s`);
@@ -110,7 +100,7 @@ t.test('the original sends, vpc-conn receives', { skip }, async (t) => {
   // Slowly: the original takes a late echo reply for the answer to its next question.
   const result = await ping(lab, 'a1', '10.0.0.20', { count: 20, interval: 0.3 });
   t.match(result, { sent: 20, received: 20, duplicates: 0, errors: 0 });
-  const inner = innerFrames(wire.frames);
+  const inner = innerFrames(await wire.frames());
   const answers = inner.filter((frame) => isArp(frame) && !isArpRequest(frame));
   t.equal(inner.filter(isArpRequest).length, 0, 'it is never asked: it would take that for an answer');
   t.equal(answers.length, 20, 'every question has its answer');

@@ -25,10 +25,7 @@ t.test('the original at the far end is left in peace', { skip }, async (t) => {
   // With keepalives in the file: asked three times, then not as long as it is at work.
   const peer = { proxied: ['10.0.0.20'], resolve: 'tunnel' };
   const byFile = await lab.startGateway('a', { config: twinConfig('a', peer) });
-  await lab.waitFor(async () => (await asked(byFile)) >= 3, {
-    what: 'the first questions',
-    timeoutMs: 20_000,
-  });
+  await lab.waitFor(async () => (await asked(byFile)) >= 3, { what: 'the first questions' });
   await ping(lab, 'a1', '10.0.0.20', { count: 1 });
   const before = await asked(byFile);
   const result = await ping(lab, 'a1', '10.0.0.20', { count: 30, interval: 0.2 });

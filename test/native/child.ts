@@ -2,7 +2,7 @@
  * A process inside a network namespace that runs functions of the test: what opens netlink sockets must live
  * where it is tested. Functions travel as their source, so that they may use nothing but their arguments.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, type spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type * as guard from '../../src/gateway/guard.js';
 import { claimLabId, removeLab } from '../../src/lab/cleanup.js';
@@ -19,6 +19,7 @@ export interface Tools {
   probeGuard: typeof guard.probeGuard;
   openNetlink: typeof netlink.openNetlink;
   spawn: typeof spawn;
+  spawnSync: typeof spawnSync;
   net: typeof import('node:net');
   held: {
     netlink?: NativeNetlink;

@@ -4,10 +4,13 @@
   wire.py send IFACE [COUNT]   sends each line of standard input (hex) COUNT times; "gso SIZE HEX" marks a
                                TCP super-frame
   wire.py watch IFACE          prints {"event": "listening"}, then {"frame": hex, "partial": bool} for each
-                               frame that arrives (not for those sent from this side)
+                               frame that arrives (not for those sent from this side), and {"event": "looked"}
+                               for each line of standard input, after all that had arrived by then
 """
 import fcntl
 import json
+import os
+import select
 import socket
 import struct
 import sys
@@ -87,14 +90,33 @@ def watch(interface):
     tap.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     tap.bind((interface, ETH_P_ALL))
     print(json.dumps({"event": "listening"}), flush=True)
+    poll = select.poll()
+    poll.register(tap, select.POLLIN)
+    poll.register(0, select.POLLIN)
     while True:
-        data, ancillary, _, _ = tap.recvmsg(1 << 17, 64)
+        asked = any(descriptor == 0 for descriptor, _ in poll.poll())
+        lines = os.read(0, 4096) if asked else b""
+        if asked and not lines:
+            poll.unregister(0)
+        # After the question is read: what had arrived before it was asked is in the queue.
+        print_queued(tap)
+        for _ in range(lines.count(b"\n")):
+            print(json.dumps({"event": "looked"}))
+        sys.stdout.flush()
+
+
+def print_queued(tap):
+    while True:
+        try:
+            data, ancillary, _, _ = tap.recvmsg(1 << 17, 64, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
         frame = data[10:]
         for level, kind, value in ancillary:
             if level == SOL_PACKET and kind == PACKET_AUXDATA:
                 frame = frame[:12] + untagged(value) + frame[12:]
         partial = bool(data[0] & VIRTIO_NEEDS_CHECKSUM) or data[1] != VIRTIO_GSO_NONE
-        print(json.dumps({"frame": frame.hex(), "partial": partial}), flush=True)
+        print(json.dumps({"frame": frame.hex(), "partial": partial}))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ export interface WatchedFrame {
 /** Everything that arrives at a device, from the node behind it. */
 export class Watch {
   readonly #process: LabProcess;
+  #asked = 0;
 
   private constructor(process: LabProcess) {
     this.#process = process;
@@ -66,7 +67,12 @@ export class Watch {
     return new Watch(process);
   }
 
-  get frames(): WatchedFrame[] {
+  /** Everything that has arrived by now. */
+  async frames(): Promise<WatchedFrame[]> {
+    this.#asked += 1;
+    this.#process.write('\n');
+    const looked = (text: string) => text.split('{"event": "looked"}').length - 1;
+    await this.#process.until(({ stdout }) => looked(stdout) >= this.#asked, 'what has arrived so far');
     return lines(this.#process).flatMap(({ frame, partial }) =>
       frame === undefined ? [] : [{ bytes: Buffer.from(frame, 'hex'), partial: partial === true }],
     );

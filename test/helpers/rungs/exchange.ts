@@ -51,7 +51,7 @@ export class Exchange {
 
   static async start(namespace: string, interfaces: readonly string[]): Promise<Exchange> {
     const exchange = new Exchange(namespace, interfaces);
-    if (!(await exchange.#until(() => exchange.#listening, 10_000))) {
+    if (!(await exchange.#until(() => exchange.#listening, 30_000))) {
       throw new Error(`exchange.py does not listen: ${exchange.#errors}`);
     }
     return exchange;
