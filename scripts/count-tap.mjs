@@ -1,7 +1,7 @@
 // Counts TAP (version 14, subtests indented) as it streams by: every assertion once, never a subtest's own
 // summary line beside what it sums up.
 
-/** @typedef {{ name: string, failed: boolean, lines: string[] }} Outcome what ended at the top level */
+/** @typedef {{ name: string, seconds: number, failed: boolean, lines: string[] }} Outcome what ended at the top level */
 
 export class TapCounter {
   passed = 0;
@@ -39,7 +39,9 @@ export class TapCounter {
     if (indent > 0) return undefined;
     const lines = this.#lines;
     this.#lines = [];
-    return { name: rest.replace(/ # time=.*$/, ''), failed: not !== undefined, lines };
+    const milliseconds = Number(/ # time=([\d.]+)ms$/.exec(rest)?.[1] ?? 0);
+    const name = rest.replace(/ # time=.*$/, '');
+    return { name, seconds: milliseconds / 1000, failed: not !== undefined, lines };
   }
 
   #point(indent, notOk, rest) {

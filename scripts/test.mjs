@@ -139,7 +139,9 @@ async function tap(what, files, { jobs, timeoutSeconds }) {
     const outcome = counter.line(line);
     if (outcome === undefined) return;
     ended += 1;
-    console.log(`  ${(outcome.failed ? 'FAILED' : 'ok').padEnd(8)}${outcome.name} (${ended} of ${files.length})`);
+    const word = outcome.failed ? 'FAILED' : 'ok';
+    const seconds = outcome.seconds.toFixed(1);
+    console.log(`  ${word.padEnd(8)}${outcome.name} (${seconds} s, ${ended} of ${files.length})`);
     if (!outcome.failed) return;
     failures.push(outcome.name);
     for (const text of outcome.lines) console.log(`    ${text}`);

@@ -118,9 +118,11 @@ t.test('masquerade behind a pool of addresses', { skip }, async (t) => {
   t.match(page.stdout, /\n1 of \d+ flows; --limit shows more\.\n$/);
 
   // RFC 5382 REQ-4, checklist 26: the gateway's own kernel says nothing to what nobody has asked for.
-  for (const address of ['10.0.0.6', '10.0.0.7']) {
-    const connect = ['timeout', '2', 'bash', '-c', `exec 3<>/dev/tcp/${address}/50123`];
-    const { code, stderr } = await lab.exec('b1', connect);
-    t.equal(code, 124, `checklist 26: no RST and no error from ${address} ${stderr}`);
-  }
+  await Promise.all(
+    ['10.0.0.6', '10.0.0.7'].map(async (address) => {
+      const connect = ['timeout', '2', 'bash', '-c', `exec 3<>/dev/tcp/${address}/50123`];
+      const { code, stderr } = await lab.exec('b1', connect);
+      t.equal(code, 124, `checklist 26: no RST and no error from ${address} ${stderr}`);
+    }),
+  );
 });
