@@ -79,7 +79,7 @@ export async function tcpTransfer(
   try {
     const address = route.address ?? lab.address(route.to);
     const client = runPeer(lab, route.from, 'tcp-client', address, `${server.port}`, `${route.bytes}`);
-    return await report<TcpReport>(client, route.timeoutMs ?? 60_000);
+    return await report<TcpReport>(client, route.timeoutMs ?? 180_000);
   } finally {
     await endServer(server);
   }
@@ -104,11 +104,11 @@ export async function startTransfer(lab: Lab, route: Route): Promise<RunningTran
     Number(events(server.process).findLast(({ event }) => event === 'progress')?.bytes ?? 0);
   return {
     arrived,
-    async moves(bytes, timeoutMs = 30_000) {
+    async moves(bytes, timeoutMs = 120_000) {
       const goal = arrived() + bytes;
       await server.process.until(() => arrived() >= goal, `${bytes} more bytes arriving`, timeoutMs);
     },
-    async finish(timeoutMs = 60_000) {
+    async finish(timeoutMs = 180_000) {
       client.closeInput();
       const result = await report<TcpReport>(client, timeoutMs);
       await endServer(server);
@@ -124,7 +124,7 @@ export async function udpEcho(lab: Lab, route: Route & { sizes: readonly number[
     const address = route.address ?? lab.address(route.to);
     const sizes = formatSizes(route.sizes);
     const client = runPeer(lab, route.from, 'udp-client', address, `${server.port}`, sizes);
-    return await report<UdpReport>(client, 60_000);
+    return await report<UdpReport>(client, 180_000);
   } finally {
     await endServer(server);
   }
@@ -163,7 +163,7 @@ export async function startUdpEcho(
         bytes: (received / route.sizes.length) * bytesPerRound,
       };
     },
-    async finish(timeoutMs = 30_000) {
+    async finish(timeoutMs = 60_000) {
       client.closeInput();
       const result = await report<UdpReport>(client, timeoutMs);
       await endServer(server);

@@ -9,7 +9,7 @@ const skip = await whyNoLab();
 const STREAM = new URL('../helpers/rungs/stream.py', import.meta.url).pathname;
 const MIB = 1024 * 1024;
 const PER_WAY = Number(process.env.VPC_CONN_SOAK ?? 1.5) * MIB;
-const TIMEOUT_MS = 60_000 + PER_WAY / 500;
+const TIMEOUT_MS = 180_000 + PER_WAY / 500;
 
 interface Kind {
   /** Switches of both hosts' TCP. */

@@ -18,7 +18,7 @@ function until(
   what: string,
   is: (peer: Peer) => boolean,
 ): Promise<boolean> {
-  return lab.waitFor(async () => is(await peerOf(gateway)), { what, timeoutMs: 40_000, intervalMs: 250 });
+  return lab.waitFor(async () => is(await peerOf(gateway)), { what, timeoutMs: 90_000, intervalMs: 250 });
 }
 
 /** The underlay swallows what the rule matches, and tells nobody. */

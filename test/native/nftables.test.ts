@@ -81,7 +81,7 @@ t.test('10,000 elements, and one more', { skip }, async (t) => {
   t.notOk(await has('10.1.0.1'), 'the deleted one');
   t.ok((await has('10.1.0.0')) && (await has('10.1.0.2')), 'its neighbors');
   t.ok(await has('10.3.0.1'), 'the added one');
-  t.ok(Math.max(...Object.values(milliseconds)) < 5000, 'within seconds even on a busy machine');
+  t.ok(Math.max(...Object.values(milliseconds)) < 20_000, 'not in minutes even on a busy machine');
 });
 
 t.test('an owned table', { skip }, async (t) => {

@@ -249,7 +249,7 @@ t.test('an answer that never comes', async (t) => {
   const mute = createServer(() => undefined).listen(socket);
   t.teardown(() => mute.close());
   await once(mute, 'listening');
-  const client = await connect({ socket, timeout: 50 });
+  const client = await connect({ socket, timeout: 1000 });
   await t.rejects(client.status(), { code: 'control-timeout', message: /did not answer "status"/ });
   const waiting = client.status();
   client.close();

@@ -30,7 +30,7 @@ export const RUNGS: Record<string, Partial<NativeDataPlaneOptions>> = {
 
 const PLANE = fileURLToPath(new URL('./plane.mjs', import.meta.url));
 /** Generous, because other suites run meanwhile; whoever waits in vain says so. */
-export const PATIENCE = 5_000;
+export const PATIENCE = 20_000;
 
 export interface Reading {
   totals: Record<string, number>;
