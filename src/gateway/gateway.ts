@@ -237,6 +237,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     for (const { code, message } of findings) this.#logger.warn({ code }, message);
     for (const { code, message } of plan.notices) {
       if (code === 'proxied-configured') this.#logger.info({ code }, message);
+      if (code === 'mtu-below-ipv6') this.#logger.warn({ code }, message);
     }
 
     const guard = this.#holding((this.#options.guardFactory ?? createGuard)(), (held) => held.close());

@@ -28,6 +28,8 @@ import { routeFrom } from './routes.js';
 export function tunnelOverhead(peerAddress: string): 36 | 56 {
   return isIpv4(peerAddress) ? 36 : 56;
 }
+/** RFC 8200 section 5: what every link must carry that IPv6 runs over. */
+const SMALLEST_IPV6_MTU = 1280;
 /** RFC 791: every IPv4 host takes 68 bytes; nothing can be planned below. */
 const SMALLEST_INNER_MTU = 68;
 
@@ -91,7 +93,7 @@ export interface Plan {
 /** What a person should know about a plan, with the remedy. */
 export interface Notice {
   /** Stable. */
-  readonly code: 'link-down' | 'address-lost' | 'proxied-configured';
+  readonly code: 'link-down' | 'address-lost' | 'proxied-configured' | 'mtu-below-ipv6';
   readonly message: string;
 }
 
@@ -194,6 +196,7 @@ export function makePlan(settings: Settings, machine: Machine, previous?: Plan):
       ...addressNotices(settings, 'overlay', overlay, machine),
       ...addressNotices(settings, 'underlay', underlay, machine),
       ...configuredNotices(proxied, peers, overlay, machine),
+      ...ipv6MtuNotices(settings, peers, underlay),
     ],
   };
 }
@@ -373,6 +376,21 @@ function configuredNotices(
       return [];
     const message = `${held.address}, proxied for peer ${peers[entry.peer]?.name}, is also configured in the operating system. The kernel guard keeps the kernel from answering for it; nothing needs to be done.`;
     return [{ code: 'proxied-configured', message } as const];
+  });
+}
+
+/** IPv6 senders never go below 1280, and nobody but they may cut: what is larger than the tunnel is lost for good. */
+function ipv6MtuNotices(
+  settings: Settings,
+  peers: readonly PlannedPeer[],
+  underlay: PlannedInterface,
+): Notice[] {
+  return peers.flatMap(({ name, address, innerMtu, innerMtuWhy }, index) => {
+    const ipv6 = settings.peers[index]?.proxied.some((entry) => !isIpv4(entry.address)) ?? false;
+    if (!ipv6 || innerMtu >= SMALLEST_IPV6_MTU) return [];
+    const enough = SMALLEST_IPV6_MTU + TUNNEL_OVERHEAD;
+    const message = `The tunnel to ${name} carries packets of ${innerMtu} bytes (${innerMtuWhy}), and IPv6 cannot do with less than ${SMALLEST_IPV6_MTU}: larger ones are lost. Let the path to ${address} carry ${enough} bytes (ip link set dev ${underlay.interface} mtu ${enough}, the routes, and what lies between), or take the IPv6 addresses out of proxied for ${name}.`;
+    return [{ code: 'mtu-below-ipv6', message } as const];
   });
 }
 

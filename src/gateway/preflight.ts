@@ -109,8 +109,10 @@ function guardFindings(probe: () => unknown, unprivileged: boolean): Finding[] {
 function planFindings(plan: Plan, netlink: Netlink): Finding[] {
   // The other notices are findings of the machine already.
   const configured = plan.notices.filter((notice) => notice.code === 'proxied-configured');
+  const tooSmall = plan.notices.filter((notice) => notice.code === 'mtu-below-ipv6');
   return [
     ...configured.map((notice): Finding => ({ severity: 'info', remedy: '', ...notice })),
+    ...tooSmall.map((notice): Finding => ({ severity: 'warning', remedy: '', ...notice })),
     ...plan.peers.flatMap((peer, index) => [
       ...mtuFindings(plan, peer, `peers[${index}]`),
       ...routeFindings(plan, peer, `peers[${index}].address`, netlink),

@@ -69,7 +69,9 @@ export function describeMachineChanges(before: Plan, after: Plan): string[] {
     );
   });
   const known = new Set(before.notices.map((notice) => notice.message));
-  const notices = after.notices.filter(({ code, message }) => code === 'address-lost' && !known.has(message));
+  const notices = after.notices.filter(
+    ({ code, message }) => (code === 'address-lost' || code === 'mtu-below-ipv6') && !known.has(message),
+  );
   return [...interfaces, ...peers, ...notices.map((notice) => notice.message)];
 }
 

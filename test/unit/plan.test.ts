@@ -202,6 +202,29 @@ t.test('notices: link down, proxied address configured by the operating system',
   ]);
 });
 
+t.test('a tunnel too small for IPv6 is told, where IPv6 is carried (RFC 8200 section 5)', async (t) => {
+  const machine = new MachineDouble();
+  machine.addressRows.push({ ...address(2, 'fd00::5/64'), family: 6 });
+  const both = settings({ peers: [peer({ proxied: [proxied('10.0.0.20'), proxied('fd00::20/128')] })] });
+  const noticesAt = (mtu: number, wanted = both) => {
+    machine.change(3, { mtu });
+    return planOf(machine, wanted).notices;
+  };
+  t.same(noticesAt(1316), []);
+  t.match(noticesAt(1315), [
+    {
+      code: 'mtu-below-ipv6',
+      message:
+        /tunnel to vpc-b carries packets of 1279 bytes \(eth2 1315\).*198\.18\.0\.2.*dev eth2 mtu 1316/,
+    },
+  ]);
+  t.same(noticesAt(1315, settings()), [], 'IPv4 is cut');
+  const before = planOf(machine, both);
+  machine.change(3, { mtu: 1300 });
+  const changes = describeMachineChanges(before, planOf(machine, both));
+  t.match(changes.at(-1), /tunnel to vpc-b carries packets of 1264 bytes/, 'and logged when it changes');
+});
+
 t.test('next hops', async (t) => {
   const machine = new MachineDouble();
   const hops = createNextHops(machine, () => planOf(new MachineDouble()));

@@ -9,6 +9,7 @@ import {
   OffloadsDouble,
   OVERLAY,
   peer,
+  proxied,
   settings,
 } from '../helpers/machine-double.js';
 
@@ -93,6 +94,15 @@ t.test('each finding has its remedy', async (t) => {
   ]);
   exactly(await find((machine) => machine.change(3, { mtu: 576 })), [
     { severity: 'warning', code: 'mtu-small' },
+  ]);
+  const ipv6 = plain({ peers: [peer({ proxied: [proxied('fd00::20/128')] })] });
+  const narrow = (machine: MachineDouble) => {
+    machine.change(3, { mtu: 1300 });
+    machine.addressRows.push({ ...address(2, 'fd00::5/64'), family: 6 });
+  };
+  exactly(await find(narrow, ipv6), [
+    { severity: 'warning', code: 'mtu-below-ipv6', message: /1264 bytes.*mtu 1316/ },
+    { severity: 'info', code: 'mtu-clamped' },
   ]);
   exactly(await find((machine) => void machine.addressRows.push(address(2, '10.0.0.20/32'))), [
     { severity: 'info', code: 'proxied-configured' },
