@@ -22,6 +22,6 @@ for direction in encap decap; do
   found=build/fuzz/corpus/$direction
   mkdir -p "$found"
   echo "[fuzz] $direction for $seconds s"
-  nice "build/fuzz/fuzz/fuzz_$direction" -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 \
+  nice "build/fuzz/fuzz/fuzz_$direction" -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
     -print_final_stats=1 -artifact_prefix="build/fuzz/$direction-" "$found" "native/fuzz/corpus/$direction"
 done

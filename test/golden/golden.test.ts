@@ -54,8 +54,8 @@ function writeCorpus(): void {
     mkdirSync(join(CORPUS, direction), { recursive: true });
     for (const { name, steps } of CASES) {
       const records = steps
-        .filter(({ frame }) => frame.length <= 400)
-        .slice(0, 8)
+        .filter(({ frame }) => frame.length <= 1600)
+        .slice(0, 5)
         .map((step) => bytes([step.direction === direction ? 0 : 1], be16(step.frame.length), step.frame));
       if (steps[0]?.direction === direction && records.length > 0) {
         writeFileSync(join(CORPUS, direction, name), bytes(...records));
