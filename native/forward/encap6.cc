@@ -65,8 +65,8 @@ std::optional<DropReason> CheckSize(const ReceivedFrame& frame, const Packet6& p
     return DropReason::unsupported_gso;
   }
   const uint32_t headers = packet.header_length + (tcp ? TcpHeaderLength(packet) : wire::kUdpHeader);
-  if (inner_mtu <= headers || (udp && headers + frame.virtio.gso_size > inner_mtu))
-    return DropReason::too_big;
+  const uint32_t datagram = std::min(headers + frame.virtio.gso_size, packet.total_length);
+  if (inner_mtu <= headers || (udp && datagram > inner_mtu)) return DropReason::too_big;
   // A TCP segment may always be cut smaller; hosts that learned no smaller MSS in time still get through.
   segment_size = std::min<uint32_t>(frame.virtio.gso_size, inner_mtu - headers);
   return std::nullopt;

@@ -21,6 +21,12 @@ bool MayBeReported(const Packet& packet) {
   return !wire::IcmpIsError(packet.l4[0]) && packet.l4[0] <= wire::kIcmpLastQuery;
 }
 
+// No host sends from a group's MAC (IEEE 802.3 section 3.2.3); whoever forges one must not have us answer to
+// all.
+constexpr bool IsGroup(uint64_t mac) {
+  return (mac >> 40 & 1) != 0;
+}
+
 // The packet of which `packet` is an aggregate: its lengths are those of one part.
 void MendQuote(uint8_t* quote, const Packet& packet, uint32_t total_length) {
   wire::StoreBe16(quote + wire::kIpv4TotalLengthOffset, static_cast<uint16_t>(total_length));
@@ -37,7 +43,7 @@ void MendQuote(uint8_t* quote, const Packet& packet, uint32_t total_length) {
 
 void IcmpErrors::Send(const IcmpError& error, const Packet& packet, uint32_t total_length,
                       const IcmpErrorRoute& route, const TableContents& contents, uint32_t now_seconds) {
-  if (sender_ == nullptr || !MayBeReported(packet)) return;
+  if (sender_ == nullptr || !MayBeReported(packet) || IsGroup(route.destination_mac)) return;
   if (route.outer != nullptr && !route.outer->resolved) return;
   if (!limit_.Allow(packet.source, now_seconds, contents.icmp_errors_per_second)) {
     counters_.Add(Counter::icmp_errors_withheld);
@@ -87,7 +93,7 @@ void IcmpErrors::Send(const IcmpError& error, const Packet& packet, uint32_t tot
 void IcmpErrors::SendTooBig(const Packet6& packet, uint32_t total_length, uint32_t mtu,
                             const IcmpErrorRoute& route, const TableContents& contents,
                             uint32_t now_seconds) {
-  if (sender_ == nullptr || mtu < wire::kIpv6MinimumMtu) return;
+  if (sender_ == nullptr || mtu < wire::kIpv6MinimumMtu || IsGroup(route.destination_mac)) return;
   // RFC 4443 section 2.4 e: never about an ICMPv6 error, nor about what might be one.
   if (packet.protocol == wire::kNextHeaderIcmp6 && (!packet.HasL4Header() || IsIcmp6Error(packet))) return;
   if (route.outer != nullptr && !route.outer->resolved) return;

@@ -389,8 +389,23 @@ const transports: GoldenCase[] = [
     name: 'ipv6-super-frame-udp',
     sentence: 'A UDP super-frame over IPv6 becomes datagrams of the size that the sender asked for.',
     ...WORLD6,
-    counters: { rx_super_frames: 1 },
+    counters: { rx_super_frames: 2 },
     steps: [
+      {
+        what: 'one datagram, smaller than asked for and than the tunnel',
+        direction: 'encap',
+        frame: fromLocal6(
+          ipv6(
+            { from: LOCAL6, to: FAR6 },
+            udp({ from: 5000, to: 6000, payload: counting(500), checksum: 'partial' }),
+          ),
+        ),
+        virtio: { partial: { start: 54, offset: 6 }, gso: 'udp', gsoSize: 1437 },
+        verdict: 'forwarded',
+        out: [
+          toPeer6(B, ipv6({ from: LOCAL6, to: FAR6 }, udp({ from: 5000, to: 6000, payload: counting(500) }))),
+        ],
+      },
       {
         what: '3 datagrams of 1000 bytes and one of 500',
         direction: 'encap',

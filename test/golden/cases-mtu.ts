@@ -127,6 +127,13 @@ const toldCases: GoldenCase[] = [
       { ...untold('from nobody', bigUdp, { from: '0.0.0.0' }), verdict: 'reserved_address' },
       { ...untold('from class E', bigUdp, { from: '240.0.0.1' }), verdict: 'reserved_address' },
       {
+        ...untold('in a frame that says it is from a group', bigUdp),
+        frame: ethernet(
+          { to: MAC.overlay, from: '03:00:00:00:00:0a' },
+          ipv4({ from: LOCAL, to: FAR }, bigUdp),
+        ),
+      },
+      {
         what: 'in a frame to all',
         direction: 'encap',
         frame: ethernet({ to: 'ff:ff:ff:ff:ff:ff', from: MAC.local }, ipv4({ from: LOCAL, to: FAR }, bigUdp)),
