@@ -70,6 +70,7 @@ list_packages() {
   want needed_to_run tshark tshark
   want needed_to_run iputils-ping ping
   want needed_to_run traceroute traceroute
+  want needed_to_run iputils-tracepath tracepath
   want needed_to_run procps sysctl
   if [ "$dev" = yes ]; then
     [ -e /usr/include/doctest/doctest.h ] || needed_to_run+=(doctest-dev)

@@ -388,7 +388,7 @@ function ipv6MtuNotices(
   return peers.flatMap(({ name, address, innerMtu, innerMtuWhy }, index) => {
     const ipv6 = settings.peers[index]?.proxied.some((entry) => !isIpv4(entry.address)) ?? false;
     if (!ipv6 || innerMtu >= SMALLEST_IPV6_MTU) return [];
-    const enough = SMALLEST_IPV6_MTU + TUNNEL_OVERHEAD;
+    const enough = SMALLEST_IPV6_MTU + tunnelOverhead(address);
     const message = `The tunnel to ${name} carries packets of ${innerMtu} bytes (${innerMtuWhy}), and IPv6 cannot do with less than ${SMALLEST_IPV6_MTU}: larger ones are lost. Let the path to ${address} carry ${enough} bytes (ip link set dev ${underlay.interface} mtu ${enough}, the routes, and what lies between), or take the IPv6 addresses out of proxied for ${name}.`;
     return [{ code: 'mtu-below-ipv6', message } as const];
   });

@@ -37,10 +37,15 @@ export class SecondOpinion {
   /**
    * Starts the captures; before the gateways, best. Their interfaces complete checksums and segments
    * themselves from here on: what a NIC would add later, no capture could see.
+   * @param vpcs whose gateways are judged; default: all.
    */
-  static async start(lab: Lab): Promise<SecondOpinion> {
-    const gateways = lab.spec.vpcs.flatMap((vpc) => (vpc.gateway ? [lab.gatewayName(vpc.name)] : []));
-    const wires = lab.spec.vpcs.flatMap((vpc) => {
+  static async start(
+    lab: Lab,
+    vpcs: readonly string[] = lab.spec.vpcs.map(({ name }) => name),
+  ): Promise<SecondOpinion> {
+    const judged = lab.spec.vpcs.filter(({ name }) => vpcs.includes(name));
+    const gateways = judged.flatMap((vpc) => (vpc.gateway ? [lab.gatewayName(vpc.name)] : []));
+    const wires = judged.flatMap((vpc) => {
       if (!vpc.gateway) return [];
       const device = lab.gatewayName(vpc.name);
       return [
@@ -92,14 +97,18 @@ export class SecondOpinion {
   }
 }
 
-/** Has everything that the gateways of a lab send from here on judged when the test is over; closes the lab. */
+/**
+ * Has everything that the gateways of a lab send from here on judged when the test is over; closes the lab.
+ * @param vpcs whose gateways; default: all. The original tool's frames are not ours to judge.
+ */
 export async function judgeFrames(
   t: { teardown(action: () => Promise<void>): void },
   lab: Lab,
+  vpcs?: readonly string[],
 ): Promise<void> {
   const why = whyNoTshark();
   if (why) throw new Error(why);
-  const opinion = await SecondOpinion.start(lab);
+  const opinion = await SecondOpinion.start(lab, vpcs);
   t.teardown(async () => {
     try {
       const faults = await opinion.faults();

@@ -12,6 +12,7 @@ import {
   whyNoLab,
 } from '../../src/lab/index.js';
 import { ALL_ECHOED, drops, range, totals } from '../helpers/lab.js';
+import { judgeFrames } from '../helpers/second-opinion.js';
 
 const skip = await whyNoLab();
 
@@ -86,6 +87,7 @@ async function troubles(gateway: GatewayProcess): Promise<Record<string, number>
 t.test('IPv6 beside IPv4', { skip }, async (t) => {
   const lab = await createLab(spec());
   t.teardown(() => lab.close());
+  await judgeFrames(t, lab);
   // As an operating system would that configures every address that is assigned: the guard must keep it silent.
   await lab.must('gw-a', ['ip', 'addr', 'add', `${SAME.b1}/128`, 'dev', 'eth1', 'nodad']);
   const [a, b] = await Promise.all([

@@ -11,6 +11,7 @@ import {
   whyNoLab,
 } from '../../src/lab/index.js';
 import { startTwins, statusOf as status, twinConfig, twinVpcs } from '../helpers/lab.js';
+import { judgeFrames } from '../helpers/second-opinion.js';
 
 const skip = await whyNoLab();
 
@@ -91,6 +92,7 @@ async function routed(t: Parameters<typeof startTwins>[0], resolve: 'peer' | 'tu
   const hosts = [...vpcB.hosts, { name: 'b3', address: '10.0.1.50' }];
   const lab = await createLab({ vpcs: [vpcA, { ...vpcB, gateway, hosts }] });
   t.teardown(() => lab.close());
+  await judgeFrames(t, lab);
 
   const router = async (node: string, addresses: readonly string[]) => {
     for (const address of addresses) await lab.must(node, ['ip', 'address', 'add', address, 'dev', 'br0']);

@@ -23,6 +23,7 @@ import {
   udp,
 } from '../helpers/original/frames.js';
 import { type SuperFrame, sendFrames, Watch } from '../helpers/original/wire.js';
+import { judgeFrames } from '../helpers/second-opinion.js';
 
 const skip = await whyNoLab();
 
@@ -200,6 +201,7 @@ type Side = 'overlay' | 'underlay';
 async function bench(t: Test, peer: Record<string, unknown> = {}): Promise<Bench> {
   const lab = await createLab(twinVpcs());
   t.teardown(() => lab.close());
+  await judgeFrames(t, lab);
   const quiet = { keepalive: false, ...peer };
   const [gateway] = await Promise.all([
     lab.startGateway('a', { config: twinConfig('a', quiet) }),

@@ -10,6 +10,7 @@ import {
   whyNoLab,
 } from '../../src/lab/index.js';
 import { ALL_ECHOED, drops, peerOf, startTwins, totals, twinConfig, twinVpcs } from '../helpers/lab.js';
+import { judgeFrames } from '../helpers/second-opinion.js';
 
 const skip = await whyNoLab();
 
@@ -136,6 +137,7 @@ t.test('hosts of 1500, a jumbo underlay; then one VPC with jumbo hosts', { skip 
   );
   const lab = await createLab({ ...spec, vpcs });
   t.teardown(() => lab.close());
+  await judgeFrames(t, lab);
   const [a, b] = await Promise.all([
     lab.startGateway('a', { config: twinConfig('a') }),
     lab.startGateway('b', { config: twinConfig('b') }),
@@ -171,6 +173,7 @@ t.test('checklist 24: fragments of masqueraded hosts', { skip }, async (t) => {
   );
   const lab = await createLab({ vpcs: masquerading, underlay });
   t.teardown(() => lab.close());
+  await judgeFrames(t, lab);
   const gateways = await Promise.all([
     lab.startGateway('a', { config: twinConfig('a') }),
     lab.startGateway('b', { config: twinConfig('b', { proxied: [], unlisted: 'masquerade' }) }),

@@ -4,6 +4,7 @@ import { createLab, type GatewayProcess, ping, whyNoLab } from '../../src/lab/in
 import { peerOf, totals, twinConfig } from '../helpers/lab.js';
 import { RECEIVER_ARGS, senderArgs, twins } from '../helpers/original/commands.js';
 import { Original } from '../helpers/original/wire.js';
+import { judgeFrames } from '../helpers/second-opinion.js';
 
 const skip = await whyNoLab();
 
@@ -12,6 +13,7 @@ t.test('the original at the far end is left in peace', { skip }, async (t) => {
     twins([{ name: 'a1', address: '10.0.0.10' }], [{ name: 'b1', address: '10.0.0.20' }]),
   );
   t.teardown(() => lab.close());
+  await judgeFrames(t, lab, ['a']);
   const receiver = await Original.start(lab, 'gw-b', RECEIVER_ARGS);
   const asked = async (gateway: GatewayProcess) => (await totals(gateway)).keepalive_asked ?? 0;
 

@@ -9,6 +9,7 @@ import {
   whyNoLab,
 } from '../../src/lab/index.js';
 import { type Peer, peerOf, twinConfig, twinVpcs } from '../helpers/lab.js';
+import { judgeFrames } from '../helpers/second-opinion.js';
 
 const skip = await whyNoLab();
 
@@ -41,6 +42,7 @@ const OVERHEAD = 36;
 t.test('a black hole, and lists that do not agree', { skip }, async (t) => {
   const lab = await createLab(twinVpcs());
   t.teardown(() => lab.close());
+  await judgeFrames(t, lab);
   await swallow(lab, `ip protocol 97 ip length > ${CARRIED}`);
   const [a, b] = await Promise.all([
     lab.startGateway('a', { config: twinConfig('a') }),
@@ -104,6 +106,7 @@ t.test('loss, and a far gateway that dies', { skip }, async (t) => {
   const began = Date.now();
   const lab = await createLab(twinVpcs());
   t.teardown(() => lab.close());
+  await judgeFrames(t, lab);
   const [a, b] = await Promise.all([
     lab.startGateway('a', { config: twinConfig('a') }),
     lab.startGateway('b', { config: twinConfig('b') }),

@@ -3,6 +3,7 @@
 import t from 'tap';
 import { createLab, ping, tcpTransfer, udpEcho, whyNoLab } from '../../src/lab/index.js';
 import { ALL_ECHOED, drops, range, twinConfig, twinVpcs } from '../helpers/lab.js';
+import { judgeFrames } from '../helpers/second-opinion.js';
 
 const skip = await whyNoLab();
 
@@ -27,6 +28,7 @@ t.test('twins, one-to-one, both ends rewritten', { skip }, async (t) => {
   }));
   const lab = await createLab({ vpcs: same, underlay });
   t.teardown(() => lab.close());
+  await judgeFrames(t, lab);
   const gateways = await Promise.all(
     (['a', 'b'] as const).map((vpc) =>
       lab.startGateway(vpc, { config: twinConfig(vpc, { proxied: PROXIED }) }),
