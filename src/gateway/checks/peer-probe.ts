@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createNativeDataPlane } from '../../dataplane/native-data-plane.js';
 import type { DataPlane, DataPlaneEvent, DataPlaneFactory, ForwardingTable } from '../../dataplane/port.js';
 import { createNeighbors } from '../../neighbor/neighbors.js';
+import { familyOf } from '../../net/address.js';
 import type { Netlink } from '../../net/netlink.js';
 import { decodeFrame } from '../../peering/message.js';
 import { createPeering, type PeerReport } from '../../peering/peering.js';
@@ -178,10 +179,11 @@ export function peerFindings(plan: Plan, probes: readonly PeerProbe[]): Finding[
 function judge({ peer, nextHop, resolved, report, proven }: PeerProbe, device: string, key: string): Finding {
   const who = `${peer.name} (${peer.address})`;
   if (nextHop === undefined || !resolved) {
+    const asked = familyOf(peer.address) === 6 ? 'neighbor solicitations' : 'ARP';
     const message =
       nextHop === undefined || nextHop === peer.address
-        ? `Peer ${who} does not answer ARP on ${device}.`
-        : `The router ${nextHop} on the way to peer ${who} does not answer ARP on ${device}.`;
+        ? `Peer ${who} does not answer ${asked} on ${device}.`
+        : `The router ${nextHop} on the way to peer ${who} does not answer ${asked} on ${device}.`;
     const remedy = `Look whether ${device} is the right interface and the address is right.`;
     return warning('peer-unresolved', message, remedy, key);
   }
