@@ -7,6 +7,7 @@ export type { PeerSettings, ProxiedSetting, Settings } from './config/settings.j
 export { type ConnectOptions, type ControlClient, connect } from './control/client.js';
 export type {
   FlowRow,
+  LatencyResult,
   Method,
   Methods,
   NeighborRow,

@@ -46,6 +46,7 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
          InstanceMethod<&DataPlane::Send>("send"), InstanceAccessor<&DataPlane::WorkerNames>("workerNames"),
          InstanceMethod<&DataPlane::ReadCounters>("readCounters"),
          InstanceMethod<&DataPlane::ReadPeerCounters>("readPeerCounters"),
+         InstanceMethod<&DataPlane::ReadLoads>("readLoads"),
          InstanceMethod<&DataPlane::SweepBindings>("sweepBindings"),
          InstanceMethod<&DataPlane::ReadFlows>("readFlows"),
          InstanceMethod<&DataPlane::RestoreFlows>("restoreFlows"),
@@ -180,6 +181,11 @@ class DataPlane : public Napi::ObjectWrap<DataPlane> {
   void ReadPeerCounters(const Napi::CallbackInfo& info) {
     const auto& open = Open(info);
     open.ReadPeerCounters(ToSpan(info[0], open.peer_count() * forward::kPeerCounters));
+  }
+
+  void ReadLoads(const Napi::CallbackInfo& info) {
+    const auto& open = Open(info);
+    open.ReadLoads(ToSpan(info[0], open.worker_names().size() * runtime::kLoadValues));
   }
 
   Napi::Value SweepBindings(const Napi::CallbackInfo& info) {

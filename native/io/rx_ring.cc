@@ -114,8 +114,13 @@ bool RxRing::ReadLarge(forward::ReceivedFrame& frame) {
   return true;
 }
 
+uint64_t RxRing::OldestArrival() const {
+  const tpacket2_hdr* slot = Slot(OldestTaken());
+  return uint64_t{slot->tp_sec} * 1'000'000'000 + slot->tp_nsec;
+}
+
 void RxRing::Release() {
-  uint32_t index = next_ >= taken_ ? next_ - taken_ : next_ + slots_ - taken_;
+  uint32_t index = OldestTaken();
   for (; taken_ != 0; taken_--) {
     std::atomic_ref<uint32_t>(Slot(index)->tp_status).store(TP_STATUS_KERNEL, std::memory_order_release);
     index = index + 1 == slots_ ? 0 : index + 1;

@@ -35,6 +35,9 @@ class RxRing {
   // A frame has arrived that Take was not called for yet.
   bool Ready() const;
 
+  // When the kernel received the oldest of the taken frames, nanoseconds of CLOCK_REALTIME. Some are taken.
+  uint64_t OldestArrival() const;
+
   // Gives all taken slots back to the kernel.
   void Release();
   uint32_t taken() const { return taken_; }
@@ -45,6 +48,7 @@ class RxRing {
 
  private:
   tpacket2_hdr* Slot(uint32_t index) const;
+  uint32_t OldestTaken() const { return next_ >= taken_ ? next_ - taken_ : next_ + slots_ - taken_; }
   bool ReadLarge(forward::ReceivedFrame& frame);
 
   PacketSocket& socket_;

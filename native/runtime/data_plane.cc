@@ -304,6 +304,15 @@ void DataPlane::ReadPeerCounters(std::span<uint64_t> into) const {
   }
 }
 
+void DataPlane::ReadLoads(std::span<uint64_t> into) const {
+  std::fill(into.begin(), into.end(), 0);
+  for (size_t row = 0; row < workers_.size(); row++) {
+    const auto values = into.subspan(row * kLoadValues, kLoadValues);
+    values[0] = workers_[row]->CpuNanoseconds();
+    for (size_t i = 0; i < LatencyHistogram::kBuckets; i++) values[1 + i] = workers_[row]->latency()[i];
+  }
+}
+
 std::optional<io::XdpStrip::Counts> DataPlane::strip_counts() const {
   if (!strip_) return std::nullopt;
   return strip_->ReadCounts();

@@ -87,6 +87,8 @@ class DataPlane {
   void ReadCounters(std::span<uint64_t> into) const;
   // One row of forward::kPeerCounters per peer of the newest table.
   void ReadPeerCounters(std::span<uint64_t> into) const;
+  // One row of kLoadValues per worker.
+  void ReadLoads(std::span<uint64_t> into) const;
   size_t peer_count() const { return table_ ? table_->peers().size() : 0; }
   // The newest one; nullptr: none was published.
   const forward::ForwardingTable* table() const { return table_.get(); }

@@ -110,7 +110,7 @@ void Worker::Run() {
                                                                                  : nullptr);
     if (now != last_second || ring_.losing()) CountLosses();
     last_second = now;
-    if (ReceiveBatch(snapshot, now) != 0) {
+    if (ReceiveBatch(snapshot, now, woken) != 0) {
       if (expecting_.load(std::memory_order_relaxed)) {
         expecting_.store(false, std::memory_order_relaxed);
         waking_.Tried(true);
@@ -128,7 +128,7 @@ void Worker::Run() {
   board_.Leave(options_.reader);
 }
 
-uint32_t Worker::ReceiveBatch(const forward::Snapshot& snapshot, uint32_t now_seconds) {
+uint32_t Worker::ReceiveBatch(const forward::Snapshot& snapshot, uint32_t now_seconds, bool woken) {
   uint32_t count = 0;
   forward::ReceivedFrame frame;
   while (count < kReceiveBatch) {
@@ -140,12 +140,29 @@ uint32_t Worker::ReceiveBatch(const forward::Snapshot& snapshot, uint32_t now_se
   }
   if (count != 0) {
     pipeline_.Flush();
+    TimeBatch(woken);
     ring_.Release();
     taken_ += count;
     if (options_.known_encap != nullptr) options_.known_encap->Done(taken_, lost_);
     counters_.Add(forward::Counter::batches);
   }
   return count;
+}
+
+void Worker::TimeBatch(bool woken) {
+  const uint32_t weight = latency_sampling_.Weight(woken);
+  if (weight == 0) return;
+  const uint64_t arrival = ring_.OldestArrival();
+  const uint64_t now = RealtimeNanoseconds();
+  if (now >= arrival) latency_.Add(now - arrival, weight);  // else somebody has set the clock back
+}
+
+uint64_t Worker::CpuNanoseconds() {
+  clockid_t clock;
+  timespec used;
+  if (!thread_.joinable() || pthread_getcpuclockid(thread_.native_handle(), &clock) != 0) return 0;
+  if (clock_gettime(clock, &used) != 0) return 0;  // the thread has ended
+  return static_cast<uint64_t>(used.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(used.tv_nsec);
 }
 
 // A sleeping thread costs 35 to 40 us to wake; frames that follow each other closely are worth waiting for.

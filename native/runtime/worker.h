@@ -15,6 +15,7 @@
 #include "io/rx_ring.h"
 #include "io/transmitter.h"
 #include "runtime/event_queue.h"
+#include "runtime/load.h"
 #include "runtime/snapshot_board.h"
 #include "runtime/worth.h"
 
@@ -68,10 +69,15 @@ class Worker {
   io::PacketSocket& receive_socket() { return receive_; }
   const std::string& name() const { return options_.name; }
   const forward::CounterBlock& counters() const { return counters_; }
+  const LatencyHistogram& latency() const { return latency_; }
+  // CPU time of the thread so far; 0: it does not run. JS thread.
+  uint64_t CpuNanoseconds();
 
  private:
   void Run();
-  uint32_t ReceiveBatch(const forward::Snapshot& snapshot, uint32_t now_seconds);
+  // `woken`: the thread slept until just now.
+  uint32_t ReceiveBatch(const forward::Snapshot& snapshot, uint32_t now_seconds, bool woken);
+  void TimeBatch(bool woken);
   bool SpinForFrame();
   void WakeSibling();
   // Sleeps until a frame, a kick or stop. False: stop, or the socket is dead.
@@ -88,6 +94,8 @@ class Worker {
   const io::EventFd& stop_;
   io::EventFd kick_;
   forward::CounterBlock counters_;
+  LatencyHistogram latency_;
+  LatencySampling latency_sampling_;
   WorkerEvents events_;
   io::PacketSocket receive_;
   io::PacketSocket send_;

@@ -14,6 +14,9 @@ process.stderr.on('error', () => {});
 const io = {
   stdout: process.stdout,
   stderr: process.stderr,
+  get stdin() {
+    return process.stdin;
+  },
   env: process.env,
   signals: process,
   exit: (code: number) => process.exit(code),

@@ -47,6 +47,7 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
   // Refuses when another gateway lives on the socket: before anything of the machine is touched.
   const server = await startControlServer({
     socket: settings.control.socket,
+    access: settings.control,
     logger,
     handlers: {
       status: () => gateway.status(),
@@ -55,6 +56,7 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
       flows: (request) => gateway.flows(request),
       reload,
       logLevel: ({ level }) => changeLogLevel(logger, level),
+      settings: () => gateway.settings,
       stop: async () => {
         logger.info('stopping: asked to by "vpc-conn stop"');
         end.resolve(undefined);

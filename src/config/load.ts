@@ -109,10 +109,16 @@ class Reader {
           this.#address(['masquerade', 'addresses', index], address),
         ),
         flows: file.masquerade?.flows ?? DEFAULTS.masqueradeFlows,
+        ...(file.masquerade?.state !== undefined && { state: file.masquerade.state }),
       },
       ...(file.compat?.reversed && { compat: { reversed: true } }),
       ...(metrics && { metrics }),
-      control: { socket: file.control?.socket ?? defaultSocket(name) },
+      control: {
+        socket: file.control?.socket ?? defaultSocket(name),
+        ...(file.control?.mode !== undefined && { mode: Number.parseInt(file.control.mode, 8) }),
+        ...(file.control?.owner !== undefined && { owner: file.control.owner }),
+        ...(file.control?.group !== undefined && { group: file.control.group }),
+      },
       log: { level: file.log?.level ?? DEFAULTS.logLevel, format: file.log?.format ?? DEFAULTS.logFormat },
     };
   }

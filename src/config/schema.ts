@@ -20,6 +20,7 @@ export const DEFAULTS = {
   masqueradePorts: '61000-65535',
   reversed: false,
   masqueradeFlows: 262_144,
+  controlMode: '0600',
   logLevel: 'info',
   logFormat: 'auto',
 } as const;
@@ -74,6 +75,15 @@ function name(description: string, example: string) {
     title: `a name of at most ${NAME_MAX_LENGTH} letters, digits, ".", "_" and "-"`,
     description,
     pattern: `^[A-Za-z0-9][A-Za-z0-9._-]{0,${NAME_MAX_LENGTH - 1}}$`,
+    examples: [example],
+  });
+}
+
+function account(description: string, example: string) {
+  return Type.String({
+    title: 'the name or number of a user or group',
+    description,
+    pattern: '^([a-z_][a-z0-9_.-]{0,31}[$]?|[0-9]{1,9})$',
     examples: [example],
   });
 }
@@ -264,6 +274,16 @@ const Masquerade = Type.Object(
         examples: [DEFAULTS.masqueradeFlows],
       }),
     ),
+    state: Type.Optional(
+      Type.String({
+        title: 'an absolute path',
+        description:
+          'File that keeps the flows over a restart. Default: beside the control socket, its name ending with .masquerade.',
+        pattern: '^/',
+        maxLength: 4000,
+        examples: ['/var/lib/vpc-conn/vpc-a.masquerade'],
+      }),
+    ),
   },
   { ...mapping, title: 'a mapping', description: 'For peers with "unlisted: masquerade".' },
 );
@@ -293,6 +313,18 @@ const Control = Type.Object(
         examples: ['/run/vpc-conn/vpc-a.sock'],
       }),
     ),
+    mode: Type.Optional(
+      Type.String({
+        title: 'an octal mode like "0660"',
+        description:
+          'Who may open the socket: its permissions. Others than its owner can stop the gateway, too.',
+        pattern: '^0?[0-7]{3}$',
+        default: DEFAULTS.controlMode,
+        examples: ['0660'],
+      }),
+    ),
+    owner: Type.Optional(account("The socket's owner. Default: the user that runs the gateway.", 'vpc-conn')),
+    group: Type.Optional(account("The socket's group. Default: that of the user.", 'netops')),
   },
   { ...mapping, title: 'a mapping', description: 'How client commands reach this gateway.' },
 );

@@ -36,6 +36,8 @@ export interface MasqueradeSettings {
   readonly addresses: readonly string[];
   /** Flows at once. */
   readonly flows: number;
+  /** The file that flows are kept in from one process to the next. Absent: beside the control socket. */
+  readonly state?: string;
 }
 
 export interface Settings {
@@ -76,9 +78,16 @@ export interface Settings {
   readonly masquerade: MasqueradeSettings;
   /** Take EtherIP with its version nibble in the wrong half, too. Absent: no. */
   readonly compat?: { readonly reversed: boolean };
-  readonly control: { readonly socket: string };
   /** Absent: no listener. */
   readonly metrics?: { readonly host: string; readonly port: number };
+  readonly control: {
+    readonly socket: string;
+    /** Permissions of the socket. Absent: 0600. */
+    readonly mode?: number;
+    /** A user's and a group's name or number. Absent: as the process has them. */
+    readonly owner?: string;
+    readonly group?: string;
+  };
   readonly log: {
     readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error';
     readonly format: 'auto' | 'pretty' | 'json';

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Settings } from '../config/settings.js';
 import { SettingsError, VpcConnError } from '../errors.js';
 import type {
   FlowRow,
@@ -17,6 +18,9 @@ import { PROTOCOL_VERSION } from './protocol.js';
 
 /** Where gateways put their sockets by default. */
 export const SOCKET_DIRECTORY = '/run/vpc-conn';
+
+/** Milliseconds. */
+const RETRY_AFTER = 20;
 
 export interface ConnectOptions {
   /** Default: env VPC_CONN_SOCKET, else the only live socket in `directory`. */
@@ -41,6 +45,8 @@ export interface ControlClient {
   reload(): Promise<Methods['reload']['result']>;
   /** Changes the level of the gateway's log, or only asks for it. */
   logLevel(level?: LogLevel): Promise<Methods['logLevel']['result']>;
+  /** Those in force. */
+  settings(): Promise<Settings>;
   /** Resolves when the gateway has stopped and removed its socket, so that another may take its place. */
   stop(): Promise<Methods['stop']['result']>;
   close(): void;
@@ -119,6 +125,7 @@ class Client implements ControlClient {
   neighbors = () => this.call('neighbors');
   reload = () => this.call('reload');
   logLevel = (level?: LogLevel) => this.call('logLevel', level === undefined ? {} : { level });
+  settings = () => this.call('settings');
 
   async open(): Promise<Socket> {
     if (this.#closed) throw new VpcConnError('control-closed', 'This control client is closed.');
@@ -255,7 +262,20 @@ function parseAnswer(line: string): Answer | undefined {
   return { id, error: new VpcConnError(error.code, error.message, { exitCode }) };
 }
 
-function open(path: string, timeout: number): Promise<Socket> {
+/** Connects; where more clients come than the kernel queues, tries again until the time is over. */
+async function open(path: string, timeout: number): Promise<Socket> {
+  const deadline = performance.now() + timeout;
+  for (;;) {
+    try {
+      return await openNow(path, deadline - performance.now());
+    } catch (error) {
+      if (errnoName(error) !== 'EAGAIN' || performance.now() >= deadline) throw error;
+      await delay(RETRY_AFTER);
+    }
+  }
+}
+
+function openNow(path: string, timeout: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const connection = createConnection({ path });
     const timer = setTimeout(() => {

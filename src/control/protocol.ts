@@ -2,6 +2,8 @@
  * The control socket's protocol, version 1: one JSON object per line. Request {"v":1,"id":n,"method":...},
  * response {"id":n,"ok":true,"result":...} or {"id":n,"ok":false,"error":{code,message,exitCode}}.
  */
+import type { Settings } from '../config/settings.js';
+
 export const PROTOCOL_VERSION = 1;
 
 /**
@@ -66,8 +68,23 @@ export interface StatusResult {
   notices: string[];
 }
 
+/** How long frames waited for a direction's workers; estimated from samples, batch by batch. */
+export interface LatencyResult {
+  direction: string;
+  /**
+   * Batches by the time from the kernel's receiving the oldest frame to the last one's being sent: each bucket holds
+   * those below its bound, microseconds, and not below the one before; null: no bound.
+   */
+  buckets: { belowMicroseconds: number | null; batches: number }[];
+}
+
 export interface StatsResult {
-  workers: { worker: string; values: Record<string, number> }[];
+  /** Of the gateway; absent in answers of earlier releases. */
+  uptimeSeconds?: number;
+  /** cpuSeconds: of the worker's thread since the start; the slow path has none of its own. */
+  workers: { worker: string; cpuSeconds?: number; values: Record<string, number> }[];
+  /** Absent in answers of earlier releases. */
+  latency?: LatencyResult[];
   totals: Record<string, number>;
   drops: { reason: string; count: number; meaning: string; remedy: string }[];
   peers: { peer: string; values: Record<string, number> }[];
@@ -122,6 +139,8 @@ export interface Methods {
   reload: { params: Record<string, never>; result: { generation: number; changes: string[] } };
   /** Without a level it only tells; a reload sets the one of the file again. */
   logLevel: { params: { level?: LogLevel }; result: { level: LogLevel } };
+  /** Those in force: what a reload of another file would be compared with. */
+  settings: { params: Record<string, never>; result: Settings };
   stop: { params: Record<string, never>; result: { stopped: true } };
 }
 

@@ -1,9 +1,9 @@
 /**
- * The control socket: newline-delimited JSON on a Unix socket that only its owner may open. Clients are
+ * The control socket: newline-delimited JSON on a Unix socket that only its owner may open unless told otherwise. Clients are
  * served one request at a time each; none can make the gateway hold more than one answer for it.
  */
 import { once } from 'node:events';
-import { chmodSync, lstatSync, mkdirSync, type Stats, unlinkSync } from 'node:fs';
+import { chmodSync, lchownSync, lstatSync, mkdirSync, readFileSync, type Stats, unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { SettingsError, VpcConnError } from '../errors.js';
@@ -19,6 +19,8 @@ export type Handlers = {
 export interface ControlServerOptions {
   /** Path of the socket; its directory is made if missing. */
   socket: string;
+  /** Who may open it; default: 0600, and whoever runs this process. Names or numbers. */
+  access?: { mode?: number; owner?: string; group?: string };
   handlers: Handlers;
   logger: Logger;
   /** Clients at once; default 32. */
@@ -47,13 +49,15 @@ export async function startControlServer(options: ControlServerOptions): Promise
       `control.socket ${path} is longer than the ${MAXIMUM_PATH_BYTES} bytes that Linux allows. Choose a shorter path.`,
     );
   }
+  const access = accessOf(options.access);
   const clients = new ClientSet(options);
   const server = createServer({ allowHalfOpen: true }, (socket) => clients.add(socket));
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     await replaceStale(path);
-    await listen(server, path);
+    await listen(server, path, access);
   } catch (error) {
+    server.close(); // takes a socket away that was made, but not given to whom it belongs
     if (error instanceof VpcConnError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw new VpcConnError(
@@ -118,7 +122,38 @@ async function whoAnswers(path: string): Promise<string> {
   }
 }
 
-async function listen(server: Server, path: string): Promise<void> {
+interface Access {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** chown's word for "as it is". */
+const UNCHANGED = -1;
+
+/** Before anything is made. Throws SettingsError for names that this machine does not know. */
+function accessOf({ mode = 0o600, owner, group }: ControlServerOptions['access'] = {}): Access {
+  const number = (key: 'owner' | 'group', name: string | undefined, file: string): number => {
+    if (name === undefined) return UNCHANGED;
+    const id = /^\d+$/.test(name) ? Number(name) : accountNumber(name, file);
+    if (id !== undefined) return id;
+    const kind = key === 'owner' ? 'user' : 'group';
+    throw new SettingsError(
+      'control-account',
+      `control.${key}: this machine has no ${kind} ${name} in ${file}. Add it, or write another name or a number.`,
+    );
+  };
+  return { mode, uid: number('owner', owner, '/etc/passwd'), gid: number('group', group, '/etc/group') };
+}
+
+/** Both files begin a line with the name, a password and the number. */
+function accountNumber(name: string, file: string): number | undefined {
+  const lines = readFileSync(file, 'utf8').split('\n');
+  const fields = lines.map((line) => line.split(':')).find(([known]) => known === name);
+  return fields?.[2] === undefined ? undefined : Number(fields[2]);
+}
+
+async function listen(server: Server, path: string, { mode, uid, gid }: Access): Promise<void> {
   // bind() happens inside listen(), so the file never exists with a wider mode, not even for a moment.
   const previous = process.umask(0o177);
   try {
@@ -127,7 +162,9 @@ async function listen(server: Server, path: string): Promise<void> {
     process.umask(previous);
   }
   await once(server, 'listening');
-  chmodSync(path, 0o600);
+  // First whose it is, then for whom it opens: never for the wrong ones, not even for a moment.
+  if (uid !== UNCHANGED || gid !== UNCHANGED) lchownSync(path, uid, gid);
+  chmodSync(path, mode);
 }
 
 class ClientSet {

@@ -2,6 +2,7 @@
  * The in-process double of a data plane: records what it is told and lets a test play the workers. No
  * sockets, no threads, no privileges.
  */
+import { FLOW_RECORD_BYTES } from '../native/addon.js';
 import type {
   Adjacency,
   DataPlane,
@@ -13,12 +14,14 @@ import type {
   Encapsulation,
   Flow,
   FlowPage,
+  FlowRecords,
   ForwardingTable,
   MasqueradeUse,
   PeerCounters,
   Scope,
   Segmentation,
   WorkerCounters,
+  WorkerLoad,
 } from './port.js';
 
 export interface SentFrame {
@@ -57,7 +60,10 @@ export class MemoryDataPlane implements DataPlane {
   /** What segmentation() answers; a test may set "broken". */
   segmenting: Segmentation;
   workerRows: WorkerCounters[] = [];
+  loadRows: WorkerLoad[] = [];
   flowRows: Flow[] = [];
+  /** What flowRecords() gives out, and restoreFlows() took in. */
+  records: Uint8Array = new Uint8Array();
   readonly #behaviour: MemoryDataPlaneBehaviour;
   readonly #use: Uint32Array;
   readonly #peerValues = new Map<string, Record<string, bigint>>();
@@ -138,6 +144,10 @@ export class MemoryDataPlane implements DataPlane {
     }));
   }
 
+  loads(): WorkerLoad[] {
+    return this.loadRows;
+  }
+
   sweepBindings(): MasqueradeUse {
     this.sweeps += 1;
     const bindings = new Set(
@@ -149,6 +159,18 @@ export class MemoryDataPlane implements DataPlane {
   flows(from: number, most: number): FlowPage {
     const next = from + most;
     return { flows: this.flowRows.slice(from, next), next: next < this.flowRows.length ? next : 0 };
+  }
+
+  flowRecords(from: number, most: number): FlowRecords {
+    const end = from + most * FLOW_RECORD_BYTES;
+    const next = end < this.records.length ? end : 0;
+    return { records: this.records.subarray(from, end), next };
+  }
+
+  restoreFlows(records: Uint8Array): number {
+    if (this.tables.length === 0) throw new Error('no table published');
+    this.records = records.slice();
+    return records.length / FLOW_RECORD_BYTES;
   }
 
   useKernelSegmentation(use: boolean): void {

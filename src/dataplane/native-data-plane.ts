@@ -8,6 +8,7 @@ import {
   type Bytes,
   FLOW_RECORD_BYTES,
   FLOW_STATES,
+  LOAD_VALUES,
   type NativeAddon,
   type NativeDataPlane,
   type NativeError,
@@ -37,6 +38,7 @@ import type {
   Encapsulation,
   Flow,
   FlowPage,
+  FlowRecords,
   ForwardingTable,
   KernelOffloads,
   MasqueradeUse,
@@ -45,6 +47,7 @@ import type {
   Segmentation,
   TableEntry,
   WorkerCounters,
+  WorkerLoad,
 } from './port.js';
 
 const SLOW_PATH = 'slow-path';
@@ -166,6 +169,19 @@ class NativeDataPlaneAdapter implements DataPlane {
     return this.#peers.map((peer, row) => ({ peer, values: nameRow(this.#peerCounterNames, values, row) }));
   }
 
+  loads(): WorkerLoad[] {
+    const workers = this.#native.workerNames;
+    const values = new BigUint64Array(workers.length * LOAD_VALUES);
+    this.#native.readLoads(values);
+    return workers.map((worker, row) => {
+      const [cpu = 0, ...latency] = Array.from(
+        values.subarray(row * LOAD_VALUES, (row + 1) * LOAD_VALUES),
+        Number,
+      );
+      return { worker, cpuNanoseconds: cpu, latency };
+    });
+  }
+
   sweepBindings(): MasqueradeUse {
     return this.#native.sweepBindings();
   }
@@ -173,6 +189,14 @@ class NativeDataPlaneAdapter implements DataPlane {
   flows(from: number, most: number): FlowPage {
     const { records, next } = this.#native.readFlows(from, most);
     return { flows: unpackFlows(records), next };
+  }
+
+  flowRecords(from: number, most: number): FlowRecords {
+    return this.#native.readFlows(from, most);
+  }
+
+  restoreFlows(records: Uint8Array): number {
+    return this.#native.restoreFlows(records);
   }
 
   useKernelSegmentation(use: boolean): void {

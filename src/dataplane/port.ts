@@ -102,6 +102,18 @@ export interface WorkerCounters {
   readonly values: Readonly<Record<string, bigint>>;
 }
 
+/** How hard a worker works. */
+export interface WorkerLoad {
+  readonly worker: string;
+  /** CPU time of its thread so far, nanoseconds. */
+  readonly cpuNanoseconds: number;
+  /**
+   * Batches by the time from the kernel's receiving the oldest frame to the last one's being sent, estimated from
+   * samples. Bucket n: below 1.024 us times 2 to the power of n; the last one: all others.
+   */
+  readonly latency: readonly number[];
+}
+
 export interface PeerCounters {
   readonly peer: string;
   readonly values: Readonly<Record<string, bigint>>;
@@ -128,6 +140,12 @@ export interface Flow {
 export interface FlowPage {
   readonly flows: readonly Flow[];
   /** Where the next page starts; 0: this was the last. */
+  readonly next: number;
+}
+
+export interface FlowRecords {
+  readonly records: Uint8Array;
+  /** As in FlowPage. */
   readonly next: number;
 }
 
@@ -158,10 +176,16 @@ export interface DataPlane {
   send(scope: Scope, frame: Uint8Array): boolean;
   counters(): WorkerCounters[];
   peerCounters(): PeerCounters[];
+  /** Of the workers, without the slow path. */
+  loads(): WorkerLoad[];
   /** Ends flows that were idle for too long, and bindings without flows; tells what is in use. */
   sweepBindings(): MasqueradeUse;
   /** At most `most` flows from place `from` (0: the first) on; a short page need not be the last. */
   flows(from: number, most: number): FlowPage;
+  /** The same as records of FLOW_RECORD_BYTES (native/addon.ts), to be kept for a later process. */
+  flowRecords(from: number, most: number): FlowRecords;
+  /** After the first publishTable: takes up flows of an earlier process; tells how many were valid and fit. */
+  restoreFlows(records: Uint8Array): number;
   /**
    * Whether the kernel takes part in encapsulation (TCP super-frames, known pairs) or user space does all of it;
    * nothing is lost in between. Only where `kernelSegmentation` was asked for.

@@ -30,6 +30,7 @@ import { type Netlink, openNetlink } from '../net/netlink.js';
 import { VERSION } from '../version.js';
 import { type Acceleration, accelerate } from './acceleration.js';
 import { createGuard, type Guard } from './guard.js';
+import { keepMasquerade, type MasqueradeKeeper, takeUpFlows } from './masquerade-keeper.js';
 import { createPathMtus, type PathMtus } from './path-mtu.js';
 import { createPeers, monotonicSeconds, type Peers } from './peers.js';
 import { INTERFACE_GONE, makePlan, neighborView, type Plan, readMachine, readMachineAgain } from './plan.js';
@@ -208,14 +209,16 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   stats(): StatsResult {
     const { dataPlane, neighbors, peers } = this.#running();
     const masqueraded = this.#sweepBindings(dataPlane);
-    return statsOf(
-      dataPlane.counters(),
-      dataPlane.peerCounters(),
-      dataPlane.dropReasons,
-      masqueraded,
-      neighbors.counters(),
-      peers.counters(),
-    );
+    return statsOf({
+      uptimeSeconds: monotonicSeconds() - this.#startedAt,
+      workers: dataPlane.counters(),
+      loads: dataPlane.loads(),
+      peers: dataPlane.peerCounters(),
+      dropReasons: dataPlane.dropReasons,
+      masquerade: masqueraded,
+      neighbors: neighbors.counters(),
+      peering: peers.counters(),
+    });
   }
 
   neighbors(): NeighborRow[] {
@@ -252,6 +255,15 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
       (held) => held.close(),
     );
     const dataPlane = this.#holding(this.#startDataPlane(plan, acceleration), (held) => held.close());
+    const keeper = this.#holding(
+      keepMasquerade({
+        dataPlane,
+        plan: () => this.#planned(),
+        flows: () => this.#sweepBindings(dataPlane).flows,
+        logger: this.#logger,
+      }),
+      (held) => held.close(),
+    );
     const nextHops = createNextHops(netlink, () => this.#planned());
     const neighbors = this.#holding(
       (this.#options.neighborsFactory ?? createNeighbors)({
@@ -280,7 +292,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     await this.#acknowledged(dataPlane, this.#published);
     this.#startedAt = monotonicSeconds();
     // A running gateway keeps its process alive, as a listening server does.
-    const tick = setInterval(() => this.#tick(dataPlane, acceleration, peers), TICK);
+    const tick = setInterval(() => this.#tick(dataPlane, acceleration, peers, keeper), TICK);
     this.#undo.push(() => clearInterval(tick));
   }
 
@@ -297,6 +309,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
       });
       try {
         this.#published = dataPlane.publishTable(plan.table);
+        takeUpFlows(plan, dataPlane, this.#logger);
         dataPlane.start();
         acceleration.attach(dataPlane);
         return dataPlane;
@@ -469,8 +482,9 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     return this.#planned().peers[place]?.name ?? `${place}`;
   }
 
-  #tick(dataPlane: DataPlane, acceleration: Acceleration, peers: Peers): void {
+  #tick(dataPlane: DataPlane, acceleration: Acceleration, peers: Peers, keeper: MasqueradeKeeper): void {
     acceleration.tick();
+    keeper.tick();
     peers.tick(dataPlane.peerCounters());
     this.#sweepBindings(dataPlane);
   }

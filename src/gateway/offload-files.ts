@@ -2,27 +2,15 @@
  * Notes of what gateways have switched, one small JSON file each beside their control sockets: a gateway reads
  * its neighbors' to share an interface with them, and what a crash left to set it back.
  */
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { readTrusted, writeWhole } from './state-file.js';
 
 export const OFFLOADS_SUFFIX = '.offloads.json';
 
 const VERSION = 1;
 const MAXIMUM_BYTES = 16 * 1024;
 const MAXIMUM_FEATURES = 64;
-const GROUP_AND_OTHERS_WRITE = 0o022;
 
 /** A process, told apart from later ones with the same number and from those of an earlier boot. */
 export interface Owner {
@@ -62,16 +50,9 @@ export function isRunning({ pid, startTime, boot }: Owner): boolean {
   return boot === bootId() && startTimeOf(pid) === startTime;
 }
 
-/** Appears whole or not at all. Throws what the file system throws. */
+/** Throws what the file system throws. */
 export function writeNote(file: string, note: OffloadNote): void {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
-  const draft = `${file}.${process.pid}`;
-  rmSync(draft, { force: true });
-  writeFileSync(draft, `${JSON.stringify({ version: VERSION, ...note }, null, 2)}\n`, {
-    mode: 0o600,
-    flag: 'wx',
-  });
-  renameSync(draft, file);
+  writeWhole(file, `${JSON.stringify({ version: VERSION, ...note }, null, 2)}\n`);
 }
 
 export function removeNote(file: string): void {
@@ -92,29 +73,13 @@ export function readNotes(
   return names.sort().flatMap((name) => {
     const file = join(directory, name);
     try {
-      return [{ file, note: parseNote(readTrusted(file)) }];
+      return [{ file, note: parseNote(readTrusted(file, MAXIMUM_BYTES).toString()) }];
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []; // its gateway has just ended
       refused(file, error instanceof Error ? error.message : String(error));
       return [];
     }
   });
-}
-
-/** Only this user (or root) may have written it: what it says is done with this process's privileges. */
-function readTrusted(file: string): string {
-  const descriptor = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  try {
-    const { size, uid, mode, ...stats } = fstatSync(descriptor);
-    if ((mode & constants.S_IFMT) !== constants.S_IFREG) throw new Error('it is no regular file');
-    if (size > MAXIMUM_BYTES) throw new Error(`it has more than ${MAXIMUM_BYTES} bytes`);
-    if (stats.nlink !== 1 || (uid !== 0 && uid !== process.geteuid?.()))
-      throw new Error('another user wrote it');
-    if ((mode & GROUP_AND_OTHERS_WRITE) !== 0) throw new Error('other users may write it');
-    return readFileSync(descriptor, 'utf8');
-  } finally {
-    closeSync(descriptor);
-  }
 }
 
 /** Throws Error with the reason for anything that writeNote cannot have written. */
@@ -178,7 +143,7 @@ function startTimeOf(pid: number): string | undefined {
   }
 }
 
-function bootId(): string {
+export function bootId(): string {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   } catch {

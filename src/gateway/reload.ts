@@ -17,14 +17,23 @@ const FIXED: readonly (readonly [key: string, value: (settings: Settings) => unk
   ['dataplane.offloads', (settings) => settings.dataplane.offloads],
   ['dataplane.spin', (settings) => settings.dataplane.spin],
   ['masquerade.flows', (settings) => settings.masquerade.flows],
+  ['masquerade.state', (settings) => settings.masquerade.state],
   ['control.socket', (settings) => settings.control.socket],
   ['metrics.listen', ({ metrics }) => metrics && `${metrics.host} ${metrics.port}`],
+  ['control.mode', (settings) => settings.control.mode],
+  ['control.owner', (settings) => settings.control.owner],
+  ['control.group', (settings) => settings.control.group],
   ['log.format', (settings) => settings.log.format],
 ];
 
+/** The keys with another value that only a restart can put in force. */
+export function keysForRestart(before: Settings, after: Settings): string[] {
+  return FIXED.filter(([, value]) => value(before) !== value(after)).map(([key]) => key);
+}
+
 /** Throws SettingsError that names every key which only a restart can change. */
 export function refuseRestart(before: Settings, after: Settings): void {
-  const changed = FIXED.filter(([, value]) => value(before) !== value(after)).map(([key]) => key);
+  const changed = keysForRestart(before, after);
   if (changed.length === 0) return;
   throw new SettingsError(
     'restart-needed',

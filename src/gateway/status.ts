@@ -3,6 +3,7 @@ import type {
   FlowRow,
   FlowsRequest,
   FlowsResult,
+  LatencyResult,
   NeighborRow,
   StatsResult,
   StatusResult,
@@ -14,6 +15,7 @@ import type {
   MasqueradeUse,
   PeerCounters,
   WorkerCounters,
+  WorkerLoad,
 } from '../dataplane/port.js';
 import { VpcConnError } from '../errors.js';
 import type { NeighborCounters } from '../neighbor/neighbors.js';
@@ -127,14 +129,19 @@ function peerStatus(known: PeerFacts, facts: StatusFacts): StatusResult['peers']
   };
 }
 
-export function statsOf(
-  workers: readonly WorkerCounters[],
-  peers: readonly PeerCounters[],
-  dropReasons: readonly DropReason[],
-  masquerade: MasqueradeUse,
-  neighbors: NeighborCounters,
-  peering: PeeringCounters,
-): StatsResult {
+export interface StatsFacts {
+  readonly uptimeSeconds: number;
+  readonly workers: readonly WorkerCounters[];
+  readonly loads: readonly WorkerLoad[];
+  readonly peers: readonly PeerCounters[];
+  readonly dropReasons: readonly DropReason[];
+  readonly masquerade: MasqueradeUse;
+  readonly neighbors: NeighborCounters;
+  readonly peering: PeeringCounters;
+}
+
+export function statsOf(facts: StatsFacts): StatsResult {
+  const { workers, loads, peers, dropReasons, masquerade, neighbors, peering } = facts;
   const totals: Record<string, number> = {};
   for (const { values } of workers) {
     for (const [name, value] of Object.entries(values)) totals[name] = (totals[name] ?? 0) + Number(value);
@@ -150,12 +157,43 @@ export function statsOf(
     })
     .sort((one, other) => other.count - one.count);
   return {
-    workers: workers.map(({ worker, values }) => ({ worker, values: numbers(values) })),
+    uptimeSeconds: facts.uptimeSeconds,
+    workers: workers.map(({ worker, values }) => {
+      const load = loads.find((one) => one.worker === worker);
+      return {
+        worker,
+        ...(load && { cpuSeconds: load.cpuNanoseconds / 1e9 }),
+        values: numbers(values),
+      };
+    }),
+    latency: latencyOf(loads),
     totals,
     drops,
     peers: peers.map(({ peer, values }) => ({ peer, values: amounts(values) })),
     ...masquerade,
   };
+}
+
+/** Microseconds: where the data plane's first bucket ends. */
+const FIRST_BUCKET = 1.024;
+
+function latencyOf(loads: readonly WorkerLoad[]): LatencyResult[] {
+  const sums = new Map<string, number[]>();
+  for (const { worker, latency } of loads) {
+    const direction = worker.split('/')[0] ?? worker;
+    const sum = sums.get(direction) ?? latency.map(() => 0);
+    sums.set(
+      direction,
+      sum.map((batches, bucket) => batches + (latency[bucket] ?? 0)),
+    );
+  }
+  return [...sums].map(([direction, counts]) => ({
+    direction,
+    buckets: counts.map((batches, bucket) => ({
+      belowMicroseconds: bucket === counts.length - 1 ? null : FIRST_BUCKET * 2 ** bucket,
+      batches,
+    })),
+  }));
 }
 
 function snakeCase(name: string): string {

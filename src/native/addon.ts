@@ -28,6 +28,15 @@ export const NEIGHBOR_SLOTS = 16384;
 export const FLOW_RECORD_BYTES = 28;
 export const FLOW_STATES = ['transitory', 'established', 'closing', 'active'] as const;
 
+/**
+ * What a worker tells of its effort: CPU time in nanoseconds, then LATENCY_BUCKETS counts of batches by the time from
+ * the kernel's receiving the oldest frame to the last one's being sent. Bucket 0 ends at 1.024 us, each further one at
+ * twice that, the last one nowhere. Batches are timed by sampling: each that the worker was woken for, and one of 64
+ * others, which counts as 64.
+ */
+export const LATENCY_BUCKETS = 24;
+export const LOAD_VALUES = 1 + LATENCY_BUCKETS;
+
 export interface NativeFlows {
   /** FLOW_RECORD_BYTES each. */
   records: Buffer;
@@ -147,6 +156,8 @@ export interface NativeDataPlane {
   readCounters(into: BigUint64Array): void;
   /** One row of peerCounterNames per peer, in table order. */
   readPeerCounters(into: BigUint64Array): void;
+  /** One row of LOAD_VALUES per worker, in the order of workerNames. */
+  readLoads(into: BigUint64Array): void;
   /** Drops masqueraded flows whose timers ran out, and bindings without flows; call once a second. Returns those in use. */
   sweepBindings(): { bindings: number; flows: number };
   /**

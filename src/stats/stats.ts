@@ -1,6 +1,8 @@
 /** What `vpc-conn stats` prints. */
 import type { StatsResult } from '../control/protocol.js';
 import { formatBitRate, formatBytes, formatCount, plural } from './format.js';
+import { bucketsSince, formatBound, quantile } from './latency.js';
+import { sparkline } from './sparkline.js';
 import { type Column, table } from './table.js';
 
 type Values = Readonly<Record<string, number>>;
@@ -27,14 +29,15 @@ const REMARKS: Readonly<Record<string, string>> = {
   checksums_mended: 'checksums mended',
   ecn_unexpected: 'ECN fields that nothing should have made (RFC 6040)',
   etherip_reversed: 'frames with the EtherIP version in the wrong half',
-  ring_lost: 'frames lost before a worker saw them (overload)',
+  ring_lost: 'frames lost before a worker saw them: more came than it can carry (see dataplane.workers)',
   events_lost: 'events lost',
 };
 
 const WIDTH = 100;
 
 export function renderStats(stats: StatsResult, earlier?: Earlier): string {
-  const parts = [directions(stats, earlier)];
+  const parts = [directions(stats, earlier), workers(stats, earlier)];
+  if ((stats.latency ?? []).length > 0) parts.push(latency(stats, earlier));
   if (stats.peers.length > 0) parts.push(peers(stats, earlier));
   const remarks = remarksOf(stats);
   if (remarks !== '') parts.push(remarks);
@@ -53,6 +56,76 @@ function directions(stats: StatsResult, earlier: Earlier | undefined): string {
         DIRECTIONS[direction] ?? direction,
         ...trafficCells(values, 'frames', rates),
         formatCount(dropped(values)),
+      ];
+    }),
+  );
+}
+
+function workers(stats: StatsResult, earlier: Earlier | undefined): string {
+  const rows = stats.workers.filter(({ worker }) => worker !== 'slow-path');
+  return table(
+    [
+      { head: 'worker' },
+      { head: 'cpu', align: 'right' },
+      { head: 'frames', align: 'right' },
+      { head: 'bytes', align: 'right' },
+      { head: 'frames/batch', align: 'right' },
+      { head: 'dropped', align: 'right' },
+      { head: 'ring lost', align: 'right' },
+    ],
+    rows.map(({ worker, values }) => {
+      const { rx_frames: frames = 0, rx_bytes: bytes = 0, batches = 0, ring_lost: lost = 0 } = values;
+      return [
+        worker,
+        formatShare(cpuShare(stats, worker, earlier)),
+        formatCount(frames),
+        formatBytes(bytes),
+        batches === 0 ? '-' : (frames / batches).toFixed(1),
+        formatCount(dropped(values)),
+        formatCount(lost),
+      ];
+    }),
+  );
+}
+
+/**
+ * CPU time of a worker by the time that passed, since the earlier poll or else since the start; undefined: not told.
+ * 1 is one processor.
+ */
+export function cpuShare(stats: StatsResult, worker: string, earlier?: Earlier): number | undefined {
+  const now = stats.workers.find((row) => row.worker === worker)?.cpuSeconds;
+  if (now === undefined) return undefined;
+  const before = earlier?.result.workers.find((row) => row.worker === worker)?.cpuSeconds;
+  const since = before !== undefined && before <= now ? before : 0;
+  const seconds = since === before && earlier ? earlier.seconds : (stats.uptimeSeconds ?? 0);
+  return seconds > 0 ? (now - since) / seconds : undefined;
+}
+
+export function formatShare(share: number | undefined): string {
+  if (share === undefined) return '-';
+  return share > 0 && share < 0.1 ? `${(share * 100).toFixed(1)}%` : `${Math.round(share * 100)}%`;
+}
+
+/** Since the earlier poll, or else since the start. */
+function latency(stats: StatsResult, earlier: Earlier | undefined): string {
+  return table(
+    [
+      { head: 'latency in this gateway' },
+      { head: 'half', align: 'right' },
+      { head: '99%', align: 'right' },
+      { head: '99.9%', align: 'right' },
+      { head: '1 us to 4 s' },
+    ],
+    (stats.latency ?? []).map(({ direction, buckets: all }) => {
+      const before = earlier?.result.latency?.find((row) => row.direction === direction)?.buckets;
+      const buckets = bucketsSince(all, before);
+      return [
+        direction,
+        ...[0.5, 0.99, 0.999].map((share) => formatBound(quantile(buckets, share))),
+        sparkline(
+          buckets.map(({ batches }) => batches),
+          buckets.length,
+        ).trimEnd(),
       ];
     }),
   );
@@ -108,7 +181,7 @@ function rate(
 }
 
 /** "encap/0", "encap/1", ... added up under "encap". */
-function byDirection(stats: StatsResult): Map<string, Record<string, number>> {
+export function byDirection(stats: StatsResult): Map<string, Record<string, number>> {
   const sums = new Map<string, Record<string, number>>();
   for (const { worker, values } of stats.workers) {
     const direction = worker.split('/')[0] ?? worker;
@@ -119,7 +192,7 @@ function byDirection(stats: StatsResult): Map<string, Record<string, number>> {
   return sums;
 }
 
-function dropped(values: Values): number {
+export function dropped(values: Values): number {
   return Object.entries(values)
     .filter(([name]) => name.startsWith('drop_'))
     .reduce((sum, [, count]) => sum + count, 0);

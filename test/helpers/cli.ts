@@ -5,7 +5,7 @@ import { main } from '../../src/cli/program.js';
 export class FakeProcess {
   readonly signals = new EventEmitter();
   readonly exits: number[] = [];
-  readonly env: NodeJS.ProcessEnv = {};
+  readonly env: NodeJS.ProcessEnv = { TERM: 'xterm' };
   out = '';
   err = '';
   readonly #changed = new EventEmitter();

@@ -69,12 +69,25 @@ export function statsAfter(rounds: number): StatsResult {
     drop_not_proxied: 12,
     drop_multicast: 0,
   };
+  const idle = { rx_frames: 0, rx_bytes: 0, tx_frames: 0, tx_bytes: 0, ring_lost: 7 };
   return {
+    uptimeSeconds: 100,
     workers: [
-      { worker: 'encap/0', values: encap },
-      { worker: 'encap/1', values: encap },
-      { worker: 'decap/0', values: { rx_frames: 0, rx_bytes: 0, tx_frames: 0, tx_bytes: 0, ring_lost: 7 } },
+      { worker: 'encap/0', cpuSeconds: 0.5 * rounds, values: { ...encap, batches: 400 * rounds } },
+      { worker: 'encap/1', cpuSeconds: 0.01 * rounds, values: encap },
+      { worker: 'decap/0', cpuSeconds: 0, values: idle },
       { worker: 'slow-path', values: {} },
+    ],
+    latency: [
+      {
+        direction: 'encap',
+        buckets: [
+          { belowMicroseconds: 1.024, batches: 0 },
+          { belowMicroseconds: 2.048, batches: 990 * rounds },
+          { belowMicroseconds: null, batches: 10 * rounds },
+        ],
+      },
+      { direction: 'decap', buckets: [{ belowMicroseconds: null, batches: 0 }] },
     ],
     totals: { ring_lost: 7, mss_clamped: 4, held: 0 },
     drops: [

@@ -7,6 +7,7 @@ import { text } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
 import { startControlServer } from '../../src/control/server.js';
 import { createLogger } from '../../src/log.js';
+import { settings } from '../helpers/machine-double.js';
 import { STATUS, statsAfter } from '../helpers/results.js';
 import { temporaryDirectory } from '../helpers/temporary-directory.js';
 
@@ -55,6 +56,7 @@ async function serve(t: Test): Promise<string> {
       status: () => STATUS,
       stats: () => statsAfter(1),
       neighbors: () => [],
+      settings: () => settings(),
       flows: () => ({
         flows: Array.from({ length: ROWS }, () => ({ ...row, state: 'established', idleSeconds: 1 })),
         next: 0,

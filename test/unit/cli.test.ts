@@ -6,6 +6,7 @@ import { SettingsError, VpcConnError } from '../../src/errors.js';
 import { createLogger } from '../../src/log.js';
 import { VERSION } from '../../src/version.js';
 import { cli, FakeProcess } from '../helpers/cli.js';
+import { settings } from '../helpers/machine-double.js';
 import { STATUS, statsAfter } from '../helpers/results.js';
 import { temporaryDirectory } from '../helpers/temporary-directory.js';
 
@@ -21,6 +22,7 @@ async function gateway(t: Test, changes: Partial<Handlers> = {}) {
       return statsAfter(polls);
     },
     neighbors: () => [],
+    settings: () => settings(),
     flows: () => ({ flows: [], next: 0, total: 0 }),
     logLevel: ({ level = 'info' }) => ({ level }),
     reload: () => ({ generation: 6, changes: ['peer vpc-c added'] }),
@@ -34,6 +36,43 @@ async function gateway(t: Test, changes: Partial<Handlers> = {}) {
   t.teardown(() => server.close());
   return socket;
 }
+
+t.test('check --against-running says what a reload would do', async (t) => {
+  const socket = await gateway(t, {
+    settings: () => settings({ control: { socket }, dataplane: { ...settings().dataplane, workers: 3 } }),
+  });
+  const file = join(temporaryDirectory(t), 'gateway.yaml');
+  const write = (workers: number, peer: string) =>
+    writeFileSync(
+      file,
+      JSON.stringify({
+        name: 'vpc-a',
+        overlay: { interface: 'eth1' },
+        underlay: { interface: 'eth2', address: '198.18.0.1' },
+        peers: [{ name: peer, address: '198.18.0.2', proxied: ['10.0.0.20'] }],
+        dataplane: { workers },
+        control: { socket },
+        log: { format: 'json' },
+      }),
+    );
+  const found = async () => {
+    const { out } = await cli('check', '-c', file, '--against-running', '--json');
+    const { findings } = JSON.parse(out) as {
+      findings: { code: string; severity: string; message: string }[];
+    };
+    return findings.filter(({ code }) => code.startsWith('re'));
+  };
+  write(3, 'vpc-b');
+  t.match(await found(), [{ severity: 'info', code: 'reload-nothing' }]);
+  write(2, 'vpc-c');
+  t.match(await found(), [
+    { severity: 'warning', code: 'restart-needed', message: /^dataplane\.workers is not what .* vpc-a has/ },
+    { severity: 'info', code: 'reload-change', message: 'a reload changes: peer vpc-b removed' },
+    { severity: 'info', code: 'reload-change', message: /peer vpc-c added/ },
+  ]);
+  const nobody = await cli('check', '-c', file, '--json');
+  t.notMatch(nobody.out, /reload/, 'only where it was asked for');
+});
 
 t.test('version and help go to stdout and end with 0', async (t) => {
   t.same(await cli('--version'), { code: 0, out: `${VERSION}\n`, err: '' });
@@ -146,10 +185,19 @@ t.test('--watch repeats until a signal', async (t) => {
 
   const terminal = new FakeProcess({ isTTY: true });
   const drawing = terminal.run('stats', '--watch', '--socket', socket);
-  await terminal.until(() => terminal.out.split('\x1b[H').length > 2);
+  await terminal.until(() => terminal.out.split('\x1b[?2026h').length > 2);
   terminal.signals.emit('SIGTERM');
   t.equal(await drawing, 0);
-  t.match(terminal.out, /RX RATE/, 'the second poll has rates');
+  t.match(terminal.out, 'LAST MINUTE', 'the live view');
+  t.ok(terminal.out.endsWith('\x1b[?25h\x1b[?1049l'), 'the terminal is given back');
+
+  const dumb = new FakeProcess({ isTTY: true });
+  dumb.env.TERM = 'dumb';
+  const repeating = dumb.run('stats', '--watch', '--socket', socket);
+  await dumb.until(() => /RX RATE/.test(dumb.out));
+  dumb.signals.emit('SIGTERM');
+  t.equal(await repeating, 0);
+  t.notOk(dumb.out.includes('\x1b'), 'plain text where nothing else is understood');
 });
 
 t.test('check lists every finding and ends with 2', async (t) => {

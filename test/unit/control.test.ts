@@ -9,6 +9,7 @@ import type { StatusResult } from '../../src/control/protocol.js';
 import { type ControlServerOptions, type Handlers, startControlServer } from '../../src/control/server.js';
 import { SettingsError, VpcConnError } from '../../src/errors.js';
 import { createLogger } from '../../src/log.js';
+import { settings } from '../helpers/machine-double.js';
 import { temporaryDirectory } from '../helpers/temporary-directory.js';
 
 const logger = createLogger({ level: 'error', format: 'json' }, { write: () => undefined });
@@ -21,6 +22,7 @@ function handlers(changes: Partial<Handlers> = {}): Handlers {
     flows: () => ({ flows: [], next: 0, total: 0 }),
     reload: async () => ({ generation: 2, changes: ['peer vpc-b added'] }),
     logLevel: () => ({ level: 'info' }),
+    settings: () => settings(),
     stop: async () => ({ stopped: true }),
     ...changes,
   };
@@ -92,6 +94,65 @@ t.test('calls, errors and reconnection', async (t) => {
   const again = await startControlServer({ socket, handlers: handlers(), logger });
   t.teardown(() => again.close());
   t.match(await client.status(), { name: 'vpc-a' }, 'the client reconnects');
+});
+
+t.test('the socket belongs to whom the settings say, and opens for nobody before', async (t) => {
+  const directory = temporaryDirectory(t);
+  const root = process.geteuid?.() === 0;
+  const plain = await serve(t, { socket: join(directory, 'plain.sock') });
+  t.equal(statSync(plain.socket).mode & 0o777, 0o600, 'its owner alone, unless told otherwise');
+  const shared = await serve(t, { socket: join(directory, 'shared.sock'), access: { mode: 0o660 } });
+  t.equal(statSync(shared.socket).mode & 0o777, 0o660);
+  const client = await connect({ socket: shared.socket });
+  t.teardown(() => client.close());
+  t.match(await client.status(), { name: 'vpc-a' });
+  t.test('by name and by number', { skip: !root && 'only root gives files away' }, async (t) => {
+    const access = { mode: 0o640, owner: 'nobody', group: '4711' };
+    const given = await serve(t, { socket: join(directory, 'given.sock'), access });
+    const { uid, gid, mode } = statSync(given.socket);
+    t.equal(uid, 65534);
+    t.equal(gid, 4711);
+    t.equal(mode & 0o777, 0o640);
+  });
+  for (const access of [{ owner: 'nobody-here' }, { group: 'nobody-here' }]) {
+    const socket = join(directory, 'none.sock');
+    await t.rejects(startControlServer({ socket, handlers: handlers(), logger, access }), {
+      code: 'control-account',
+      exitCode: 2,
+      message: /has no (user|group) nobody-here in .*Add it/,
+    });
+    t.notOk(existsSync(socket), 'nothing is made');
+  }
+});
+
+t.test('a thousand connections', async (t) => {
+  const { socket } = await serve(t);
+  const good = await connect({ socket });
+  t.teardown(() => good.close());
+  t.match(await good.status(), { name: 'vpc-a' });
+  const crowd = Array.from({ length: 1000 }, () => createConnection({ path: socket }));
+  t.teardown(() => {
+    for (const one of crowd) one.destroy();
+  });
+  let open = crowd.length;
+  const emptied = new Promise<void>((resolve) => {
+    for (const one of crowd) {
+      one.on('error', () => undefined); // the kernel's queue is full, too
+      one.write('{"v":1,"id":1,'); // half a line, for ever
+      one.resume();
+      one.once('close', () => {
+        open -= 1;
+        if (open < 32) resolve();
+      });
+    }
+  });
+  t.match(await good.status(), { name: 'vpc-a' }, 'who was there before is served');
+  await emptied;
+  t.match(await good.neighbors(), [], 'and stays so');
+  for (const one of crowd) one.destroy();
+  const late = await connect({ socket });
+  t.teardown(() => late.close());
+  t.match(await late.status(), { name: 'vpc-a' }, 'who comes after them is served, too');
 });
 
 t.test('a living socket is refused and stays, a stale one is replaced', async (t) => {

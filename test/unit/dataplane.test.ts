@@ -117,6 +117,7 @@ function addonDouble(changes: Partial<NativeDataPlane> = {}) {
     send: (scope, frame) => seen.sent.push([scope, hex(frame)]) > 0,
     readCounters: (into) => into.set(into.map((_, index) => BigInt(index))),
     readPeerCounters: (into) => into.set(into.map((_, index) => BigInt(100 + index))),
+    readLoads: (into) => into.set(into.map((_, index) => BigInt(1000 + index))),
     sweepBindings: () => ({ bindings: 3, flows: 4 }),
     readFlows: (from, most) => ({
       records: Buffer.from(

@@ -47,7 +47,7 @@ const TYPESCRIPT: Record<string, string[]> = {
     'log.ts',
     'version.ts',
   ],
-  control: ['gateway', 'net', 'errors.ts', 'log.ts', 'version.ts'],
+  control: ['gateway', 'config', 'net', 'errors.ts', 'log.ts', 'version.ts'],
 };
 
 const LOADS_ADDON = ['src/dataplane/native-data-plane.ts', 'src/net/netlink.ts', 'src/gateway/guard.ts'];

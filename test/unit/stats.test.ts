@@ -86,11 +86,20 @@ encap (overlay to underlay)       2000   3.00 MB       1800   2.80 MB       24
 decap (underlay to overlay)          0       0 B          0       0 B        0
 kernel and slow path (ARP)           0       0 B          0       0 B        0
 
+WORKER    CPU  FRAMES    BYTES  FRAMES/BATCH  DROPPED  RING LOST
+encap/0  0.5%    1000  1.50 MB           2.5       12          0
+encap/1  0.0%    1000  1.50 MB             -       12          0
+decap/0    0%       0      0 B             -        0          7
+
+LATENCY IN THIS GATEWAY    HALF     99%  99.9%  1 US TO 4 S
+encap                    < 2 us  < 2 us  > 4 s   █▁
+decap                         -       -      -
+
 PEER   RX PACKETS  RX BYTES  TX PACKETS  TX BYTES
 vpc-b           5     500 B        2000   2.50 MB
 
 4 TCP MSS options lowered
-7 frames lost before a worker saw them (overload)
+7 frames lost before a worker saw them: more came than it can carry (see dataplane.workers)
 3 masqueraded flows over 2 bindings
 
 DROP REASON    COUNT  WHAT IT WAS, AND WHAT TO DO
@@ -110,11 +119,20 @@ encap (overlay to underlay)       6000  2000  24.0 Mbit/s       5400  1800  22.4
 decap (underlay to overlay)          0     0      0 bit/s          0     0      0 bit/s        0
 kernel and slow path (ARP)           0     -            -          0     -            -        0
 
+WORKER    CPU  FRAMES    BYTES  FRAMES/BATCH  DROPPED  RING LOST
+encap/0   50%    3000  4.50 MB           2.5       12          0
+encap/1  1.0%    3000  4.50 MB             -       12          0
+decap/0    0%       0      0 B             -        0          7
+
+LATENCY IN THIS GATEWAY    HALF     99%  99.9%  1 US TO 4 S
+encap                    < 2 us  < 2 us  > 4 s   █▁
+decap                         -       -      -
+
 PEER   RX PACKETS  RX/S  RX RATE  TX PACKETS  TX/S      TX RATE
 vpc-b           5     0  0 bit/s        6000  2000  20.0 Mbit/s
 
 4 TCP MSS options lowered
-7 frames lost before a worker saw them (overload)
+7 frames lost before a worker saw them: more came than it can carry (see dataplane.workers)
 3 masqueraded flows over 2 bindings
 
 DROP REASON    COUNT  WHAT IT WAS, AND WHAT TO DO

@@ -4,7 +4,8 @@ import { connect } from '../../control/client.js';
 import type { StatusResult } from '../../control/protocol.js';
 import { SettingsError } from '../../errors.js';
 import { plural } from '../../stats/format.js';
-import type { Context } from '../io.js';
+import { withClient } from '../client-options.js';
+import type { Context, Io } from '../io.js';
 import { addSettingsOptions, chooseSettings, type SettingsOptions } from '../settings-options.js';
 
 /** A finding of the settings or of the machine; the message of the former already holds the remedy. */
@@ -16,12 +17,18 @@ interface Finding {
   readonly key?: string;
 }
 
+interface CheckOptions extends SettingsOptions {
+  json?: boolean;
+  againstRunning?: boolean;
+}
+
 export function addCheckCommand(program: Command, context: Context): void {
   addSettingsOptions(program.command('check'))
     .description('check configuration and machine, each finding with its remedy; changes nothing')
     .option('--json', 'print a JSON object')
-    .action(async (options: SettingsOptions & { json?: boolean }) => {
-      const findings = await check(options);
+    .option('--against-running', 'also say what a reload would change, and which changes need a restart')
+    .action(async (options: CheckOptions) => {
+      const findings = await check(options, context.io);
       const count = (severity: Finding['severity']) =>
         findings.filter((finding) => finding.severity === severity).length;
       const [errors, warnings] = [count('error'), count('warning')];
@@ -33,12 +40,14 @@ export function addCheckCommand(program: Command, context: Context): void {
     });
 }
 
-async function check(options: SettingsOptions): Promise<Finding[]> {
+async function check(options: CheckOptions, io: Io): Promise<Finding[]> {
   try {
     const { settings, notes } = await chooseSettings(options);
     const { preflight } = await import('../../gateway/preflight.js');
     const read = notes.map((message): Finding => ({ severity: 'info', code: 'flags', message }));
-    return [...read, ...(await preflight(settings, { running: await runningWith(settings) }))];
+    const changes = options.againstRunning === true ? await againstRunning(settings, io) : [];
+    const running = await runningWith(settings);
+    return [...read, ...(await preflight(settings, { running })), ...changes];
   } catch (error) {
     if (!(error instanceof SettingsError) || error.code === 'usage') throw error;
     const { findings } = error as { findings?: readonly Finding[] };
@@ -61,6 +70,34 @@ async function runningWith({ control, name }: Settings): Promise<StatusResult | 
   } catch {
     return undefined;
   }
+}
+
+/** What a reload with these settings would do to the gateway that runs. */
+async function againstRunning(next: Settings, io: Io): Promise<Finding[]> {
+  const { describeChanges, keysForRestart } = await import('../../gateway/reload.js');
+  const { probe } = await import('../../control/client.js');
+  const { socket } = next.control;
+  // Its own socket first: several gateways may run here. A file that names another one leaves the only gateway.
+  const chosen = (await probe(socket)) === undefined ? { socket } : {};
+  const running = await withClient(io, chosen, (client) => client.settings());
+  const restart = keysForRestart(running, next).map(
+    (key): Finding => ({
+      severity: 'warning',
+      code: 'restart-needed',
+      key,
+      message: `${key} is not what the running gateway ${running.name} has, and a reload would be refused because of it.`,
+      remedy: 'Stop the gateway and run it again, or leave the key as it was.',
+    }),
+  );
+  const changes = describeChanges(running, next).map(
+    (change): Finding => ({
+      severity: 'info',
+      code: 'reload-change',
+      message: `a reload changes: ${change}`,
+    }),
+  );
+  if (restart.length + changes.length > 0) return [...restart, ...changes];
+  return [{ severity: 'info', code: 'reload-nothing', message: 'a reload would change nothing.' }];
 }
 
 function line({ severity, message, remedy }: Finding): string {

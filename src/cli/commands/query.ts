@@ -5,6 +5,7 @@ import type { ControlClient } from '../../control/client.js';
 import type { StatsResult } from '../../control/protocol.js';
 import { addClientOptions, type ClientOptions, withClient } from '../client-options.js';
 import type { Context, Io } from '../io.js';
+import { isAscii, isScreen, openScreen } from '../live.js';
 
 interface QueryOptions extends ClientOptions {
   watch?: boolean;
@@ -21,6 +22,8 @@ interface Query<T> {
   json?(answer: T): unknown;
   /** Called once per command; what it returns renders each answer in turn. */
   renderer(): Promise<(answer: T) => string>;
+  /** --watch on a terminal; default: the rendered answers, one over the other. */
+  live?(io: Io, client: ControlClient): Promise<void>;
 }
 
 export function addQueryCommands(program: Command, context: Context): void {
@@ -36,6 +39,7 @@ export function addQueryCommands(program: Command, context: Context): void {
       'print traffic by direction and peer, and every drop with its reason; with --watch also rates',
     ask: (client) => client.stats(),
     renderer: statsRenderer,
+    live: watchStats,
   });
   addQuery(program, context, {
     name: 'neighbors',
@@ -79,11 +83,41 @@ function addQuery<T>(program: Command, { io }: Context, query: Query<T>): Comman
     .action(async (options: QueryOptions) => {
       const render = options.json ? jsonRenderer(options, query.json) : await query.renderer();
       await withClient(io, options, async (client) => {
+        if (options.watch && !options.json && query.live && isScreen(io)) return query.live(io, client);
         const print = async () => render(await query.ask(client, options));
         if (options.watch) await watch(io, print, options.json === true);
         else io.stdout.write(await print());
       });
     });
+}
+
+/** Until q, or a signal. A gateway that stops answering, because it restarts, is waited for. */
+async function watchStats(io: Io, client: ControlClient): Promise<void> {
+  const { LiveView } = await import('../../stats/live.js');
+  const view = new LiveView(isAscii(io.env));
+  const poll = async () => {
+    const [status, stats] = await Promise.all([client.status(), client.stats()]);
+    view.push({ at: performance.now() / 1000, status, stats });
+  };
+  await poll(); // what is wrong from the start is said without a picture
+  const ended = new AbortController();
+  const stop = () => ended.abort();
+  io.signals.on('SIGINT', stop).on('SIGTERM', stop);
+  const screen = openScreen(io, { quit: stop, resized: () => draw() });
+  const draw = () => screen.draw(view.lines(screen.size));
+  try {
+    for (;;) {
+      draw();
+      await delay(EVERY, undefined, { signal: ended.signal }).catch(() => {});
+      if (ended.signal.aborted) return;
+      await poll().catch((error: unknown) => {
+        view.fail(error instanceof Error ? error.message : String(error));
+      });
+    }
+  } finally {
+    screen.close();
+    io.signals.off('SIGINT', stop).off('SIGTERM', stop);
+  }
 }
 
 /** With --watch one object per line, for programs that read on. */
@@ -103,7 +137,7 @@ async function watch(io: Io, print: () => Promise<string>, json: boolean): Promi
     let separator = '';
     while (!ended.signal.aborted) {
       const text = await print();
-      if (io.stdout.isTTY === true && !json) io.stdout.write(overdraw(text));
+      if (isScreen(io) && !json) io.stdout.write(overdraw(text));
       else io.stdout.write(separator + text);
       separator = json ? '' : '\n';
       await delay(EVERY, undefined, { signal: ended.signal }).catch(() => {});
