@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, unwatchFile, watchFile, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { runGateway } from '../../src/cli/run-gateway.js';
@@ -66,9 +66,11 @@ interface Changes {
   reload?: () => Settings;
   prepare?: (gateway: FakeGateway) => void;
   socket?: string;
+  watchedFile?: string;
 }
 
-function start(t: Test, { reload, prepare, socket = join(temporaryDirectory(t), 'a.sock') }: Changes = {}) {
+function start(t: Test, changes: Changes = {}) {
+  const { reload, prepare, watchedFile, socket = join(temporaryDirectory(t), 'a.sock') } = changes;
   const settings = settingsFor(socket);
   const gateway = new FakeGateway(settings);
   prepare?.(gateway);
@@ -81,6 +83,7 @@ function start(t: Test, { reload, prepare, socket = join(temporaryDirectory(t), 
     logger,
     createGateway: () => gateway,
     ...(reload === undefined ? {} : { reload }),
+    ...(watchedFile === undefined ? {} : { watchedFile }),
   });
   const messages = () =>
     io.err
@@ -190,6 +193,38 @@ t.test('reload: by socket, by SIGHUP, of a faulty file, without a file', async (
   await t.rejects(other.reload(), { code: 'no-file', exitCode: 2 });
   await other.stop();
   t.equal(await flags.ended, 0);
+});
+
+t.test('a watched file is read again when it changes, however it is replaced', async (t) => {
+  const directory = temporaryDirectory(t);
+  const watchedFile = join(directory, 'gateway.yaml');
+  writeFileSync(watchedFile, 'one');
+  const reload = () => ({ ...settingsFor(''), name: readFileSync(watchedFile, 'utf8') });
+  const run = start(t, { reload, watchedFile });
+  const reloads = () =>
+    run.gateway.calls.filter((call) => call.startsWith('reload')).map((call) => call.slice(7));
+  const until = async (name: string) => {
+    while (reloads().at(-1) !== name) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  await run.ready();
+  writeFileSync(watchedFile, 'three');
+  await until('three');
+  writeFileSync(join(directory, 'draft'), 'fourteen');
+  renameSync(join(directory, 'draft'), watchedFile);
+  await until('fourteen');
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await run.ended, 0);
+  const before = reloads().length;
+  writeFileSync(watchedFile, 'five');
+  await new Promise<void>((resolve) => {
+    const seen = () => {
+      unwatchFile(watchedFile, seen);
+      resolve();
+    };
+    watchFile(watchedFile, { interval: 20 }, seen);
+    writeFileSync(watchedFile, 'sixteen');
+  });
+  t.equal(reloads().length, before, 'nobody looks any more');
 });
 
 t.test('a second signal ends at once', async (t) => {
