@@ -1,11 +1,15 @@
 /** The life of `vpc-conn run`: control socket first and last, the gateway in between. */
 import { execFile } from 'node:child_process';
+import { placeOf } from '../config/finding.js';
 import type { Settings } from '../config/settings.js';
 import type { Methods } from '../control/protocol.js';
 import { startControlServer } from '../control/server.js';
+import { driverStatistics } from '../dataplane/native-data-plane.js';
 import { SettingsError, VpcConnError } from '../errors.js';
 import type { Gateway } from '../gateway/gateway.js';
 import { createLogger, type Logger, logReady } from '../log.js';
+import { createMetrics } from '../metrics/metrics.js';
+import { type MetricsServer, startMetricsServer } from '../metrics/server.js';
 import type { Io } from './io.js';
 import type { ChosenSettings } from './settings-options.js';
 
@@ -56,7 +60,9 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
     },
   });
   const unlisten = listenToSignals(io, logger, { end: () => end.resolve(undefined), reload });
+  let metrics: MetricsServer | undefined;
   try {
+    metrics = await listenForScrapes(gateway, settings, logger);
     for (const note of notes) logger.info(note);
     const starting = gateway.start();
     await Promise.race([starting, end.promise]);
@@ -70,9 +76,29 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
     return failure.exitCode;
   } finally {
     await gateway.stop();
+    await metrics?.close();
     await server.close();
     unlisten();
   }
+}
+
+/** Only where the settings ask for it. */
+async function listenForScrapes(
+  gateway: Gateway,
+  settings: Settings,
+  logger: Logger,
+): Promise<MetricsServer | undefined> {
+  const { metrics: listen, overlay, underlay } = settings;
+  if (listen === undefined) return undefined;
+  const metrics = createMetrics({
+    status: () => gateway.status(),
+    stats: () => gateway.stats(),
+    allowances: () =>
+      Object.fromEntries(
+        [overlay.interface, underlay.interface].map((name) => [name, driverStatistics(name)]),
+      ),
+  });
+  return await startMetricsServer({ listen, place: placeOf(settings, 'metrics.listen'), metrics, logger });
 }
 
 function listenToSignals(

@@ -77,6 +77,8 @@ export interface Settings {
   /** Take EtherIP with its version nibble in the wrong half, too. Absent: no. */
   readonly compat?: { readonly reversed: boolean };
   readonly control: { readonly socket: string };
+  /** Absent: no listener. */
+  readonly metrics?: { readonly host: string; readonly port: number };
   readonly log: {
     readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error';
     readonly format: 'auto' | 'pretty' | 'json';

@@ -63,6 +63,15 @@ export const nativeOffloads: KernelOffloads = {
   probeSegmentation: () => loadAddon().probeKernelSegmentation(),
 };
 
+/** Statistics of an interface's driver, as `ethtool -S` shows them; empty where there are none or no such interface. */
+export function driverStatistics(interfaceName: string): Readonly<Record<string, number>> {
+  try {
+    return loadAddon().readStatistics(interfaceName);
+  } catch {
+    return {};
+  }
+}
+
 class NativeDataPlaneAdapter implements DataPlane {
   readonly neighborSlots = NEIGHBOR_SLOTS;
   readonly dropReasons: readonly DropReason[];

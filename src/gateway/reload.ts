@@ -16,6 +16,7 @@ const FIXED: readonly (readonly [key: string, value: (settings: Settings) => unk
   ['dataplane.spin', (settings) => settings.dataplane.spin],
   ['masquerade.flows', (settings) => settings.masquerade.flows],
   ['control.socket', (settings) => settings.control.socket],
+  ['metrics.listen', ({ metrics }) => metrics && `${metrics.host} ${metrics.port}`],
   ['log.format', (settings) => settings.log.format],
 ];
 

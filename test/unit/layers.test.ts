@@ -31,6 +31,7 @@ const TYPESCRIPT: Record<string, string[]> = {
   neighbor: ['dataplane', 'net', 'control/protocol.ts', 'errors.ts'],
   peering: ['dataplane', 'neighbor/clock.ts', 'net'],
   stats: ['control/protocol.ts', 'errors.ts'],
+  metrics: ['control/protocol.ts', 'errors.ts', 'log.ts'],
   gateway: [
     'dataplane',
     'config',

@@ -1,5 +1,6 @@
-import { EventEmitter } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { runGateway } from '../../src/cli/run-gateway.js';
@@ -66,10 +67,14 @@ interface Changes {
   reload?: () => Settings;
   prepare?: (gateway: FakeGateway) => void;
   socket?: string;
+  metrics?: { host: string; port: number };
 }
 
-function start(t: Test, { reload, prepare, socket = join(temporaryDirectory(t), 'a.sock') }: Changes = {}) {
-  const settings = settingsFor(socket);
+function start(
+  t: Test,
+  { reload, prepare, metrics, socket = join(temporaryDirectory(t), 'a.sock') }: Changes = {},
+) {
+  const settings = { ...settingsFor(socket), ...(metrics && { metrics }) };
   const gateway = new FakeGateway(settings);
   prepare?.(gateway);
   const io = new FakeProcess();
@@ -240,3 +245,38 @@ async function connectWhenUp(socket: string) {
     }
   }
 }
+
+/** A port that nobody listens at, and a listener for it. */
+async function somePort() {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return { server, port: (server.address() as AddressInfo).port };
+}
+
+t.test('metrics: scraped while the gateway runs, gone with it', async (t) => {
+  const { server, port } = await somePort();
+  server.close();
+  await once(server, 'close');
+  const run = start(t, { metrics: { host: '127.0.0.1', port } });
+  await run.ready();
+  const answer = await fetch(`http://127.0.0.1:${port}/metrics`);
+  t.equal(answer.status, 200);
+  t.match(await answer.text(), /^vpc_conn_received_frames_total\{direction="encap",worker="0"\} 1000$/m);
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await run.ended, 0);
+  await t.rejects(fetch(`http://127.0.0.1:${port}/metrics`));
+  clean(t, run);
+});
+
+t.test('metrics: a port that is taken ends the start with 2, before the machine is touched', async (t) => {
+  const { server, port } = await somePort();
+  t.teardown(() => server.close());
+  const run = start(t, { metrics: { host: '127.0.0.1', port } });
+  const message = new RegExp(
+    `^gateway\\.yaml: metrics\\.listen: another program already listens at .*:${port}\\.`,
+  );
+  await t.rejects(run.ended, { code: 'metrics-listen', exitCode: 2, message });
+  t.same(run.gateway.calls, ['stop']);
+  clean(t, run);
+});
