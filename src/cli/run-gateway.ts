@@ -7,6 +7,7 @@ import { startControlServer } from '../control/server.js';
 import { driverStatistics } from '../dataplane/native-data-plane.js';
 import { SettingsError, VpcConnError } from '../errors.js';
 import type { Gateway } from '../gateway/gateway.js';
+import type { Finding } from '../gateway/preflight.js';
 import { createLogger, type Logger, logReady } from '../log.js';
 import { createMetrics } from '../metrics/metrics.js';
 import { type MetricsServer, startMetricsServer } from '../metrics/server.js';
@@ -16,6 +17,8 @@ import type { ChosenSettings } from './settings-options.js';
 export interface RunGatewayOptions extends ChosenSettings {
   createGateway: (settings: Settings, options: { logger: Logger }) => Gateway;
   io: Io;
+  /** What `check` finds beyond that which ends the start; logged once the gateway runs. Never rejects. */
+  surroundings?: (settings: Settings) => Promise<readonly Finding[]>;
   /** Default: one made from the settings. */
   logger?: Logger;
 }
@@ -69,6 +72,7 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
     if (!end.resolved) {
       logReady(logger);
       notifySystemd(io.env, logger);
+      options.surroundings?.(settings).then((findings) => logFindings(logger, findings));
     }
     const failure = await end.promise;
     if (failure === undefined) return 0;
@@ -79,6 +83,13 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
     await metrics?.close();
     await server.close();
     unlisten();
+  }
+}
+
+function logFindings(logger: Logger, findings: readonly Finding[]): void {
+  for (const { severity, code, message, remedy } of findings) {
+    const level = severity === 'info' ? 'debug' : 'warn';
+    logger[level]({ code }, [message, remedy].filter(Boolean).join(' '));
   }
 }
 

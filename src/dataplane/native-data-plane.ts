@@ -72,6 +72,15 @@ export function driverStatistics(interfaceName: string): Readonly<Record<string,
   }
 }
 
+/** Whether something (NTP) keeps this machine's clock right; undefined: the kernel does not tell. */
+export function clockSynchronized(): boolean | undefined {
+  try {
+    return loadAddon().clockSynchronized();
+  } catch {
+    return undefined;
+  }
+}
+
 class NativeDataPlaneAdapter implements DataPlane {
   readonly neighborSlots = NEIGHBOR_SLOTS;
   readonly dropReasons: readonly DropReason[];

@@ -250,6 +250,8 @@ export interface NativeAddon {
   setFeatures(interfaceName: string, wanted: Record<string, boolean>): void;
   /** What `ethtool -S` shows of an interface: its driver's statistics, exact up to 2^53; empty where it has none. */
   readStatistics(interfaceName: string): Record<string, number>;
+  /** adjtimex(2): whether something (NTP) keeps this machine's clock right. */
+  clockSynchronized(): boolean;
   /** Sends a test super-frame through private taps and compares: undefined = it works, else why not. */
   probeKernelSegmentation(): string | undefined;
   /** Names in the order of the values; drop reasons are among them as "drop_<reason>". */

@@ -8,7 +8,8 @@ export function addRunCommand(program: Command, context: Context): void {
     .action(async (options: SettingsOptions) => {
       const chosen = await chooseSettings(options);
       const { createGateway } = await import('../../gateway/gateway.js');
+      const { surroundings } = await import('../../gateway/preflight.js');
       const { runGateway } = await import('../run-gateway.js');
-      context.exitCode = await runGateway({ ...chosen, createGateway, io: context.io });
+      context.exitCode = await runGateway({ ...chosen, createGateway, surroundings, io: context.io });
     });
 }
