@@ -8,7 +8,7 @@ import { driverStatistics } from '../dataplane/native-data-plane.js';
 import { SettingsError, VpcConnError } from '../errors.js';
 import type { Gateway } from '../gateway/gateway.js';
 import type { Finding } from '../gateway/preflight.js';
-import { createLogger, type Logger, logReady } from '../log.js';
+import { createLogger, LOG_LEVELS, type Logger, logReady, setLogLevel } from '../log.js';
 import { createMetrics } from '../metrics/metrics.js';
 import { type MetricsServer, startMetricsServer } from '../metrics/server.js';
 import type { Io } from './io.js';
@@ -54,6 +54,7 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
       neighbors: () => gateway.neighbors(),
       flows: (request) => gateway.flows(request),
       reload,
+      logLevel: ({ level }) => changeLogLevel(logger, level),
       stop: async () => {
         logger.info('stopping: asked to by "vpc-conn stop"');
         end.resolve(undefined);
@@ -84,6 +85,15 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
     await server.close();
     unlisten();
   }
+}
+
+function changeLogLevel(logger: Logger, level: unknown): Methods['logLevel']['result'] {
+  const wanted = LOG_LEVELS.find((one) => one === level);
+  if (level !== undefined && wanted === undefined) {
+    throw new SettingsError('log-level', `There is no such level. Write one of ${LOG_LEVELS.join(', ')}.`);
+  }
+  if (wanted !== undefined) setLogLevel(logger, wanted);
+  return { level: LOG_LEVELS.find((one) => one === logger.level) ?? 'info' };
 }
 
 function logFindings(logger: Logger, findings: readonly Finding[]): void {

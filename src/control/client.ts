@@ -4,7 +4,15 @@ import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SettingsError, VpcConnError } from '../errors.js';
-import type { FlowRow, Method, Methods, NeighborRow, StatsResult, StatusResult } from './protocol.js';
+import type {
+  FlowRow,
+  LogLevel,
+  Method,
+  Methods,
+  NeighborRow,
+  StatsResult,
+  StatusResult,
+} from './protocol.js';
 import { PROTOCOL_VERSION } from './protocol.js';
 
 /** Where gateways put their sockets by default. */
@@ -31,6 +39,8 @@ export interface ControlClient {
   /** The first `most` masqueraded flows (default 1000), fetched page by page, and how many there are in all. */
   flows(most?: number): Promise<{ flows: FlowRow[]; total: number }>;
   reload(): Promise<Methods['reload']['result']>;
+  /** Changes the level of the gateway's log, or only asks for it. */
+  logLevel(level?: LogLevel): Promise<Methods['logLevel']['result']>;
   /** Resolves when the gateway has stopped and removed its socket, so that another may take its place. */
   stop(): Promise<Methods['stop']['result']>;
   close(): void;
@@ -108,6 +118,7 @@ class Client implements ControlClient {
   stats = () => this.call('stats');
   neighbors = () => this.call('neighbors');
   reload = () => this.call('reload');
+  logLevel = (level?: LogLevel) => this.call('logLevel', level === undefined ? {} : { level });
 
   async open(): Promise<Socket> {
     if (this.#closed) throw new VpcConnError('control-closed', 'This control client is closed.');

@@ -112,12 +112,16 @@ export interface FlowsResult {
   total: number;
 }
 
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
+
 export interface Methods {
   status: { params: Record<string, never>; result: StatusResult };
   stats: { params: Record<string, never>; result: StatsResult };
   neighbors: { params: Record<string, never>; result: NeighborRow[] };
   flows: { params: FlowsRequest; result: FlowsResult };
   reload: { params: Record<string, never>; result: { generation: number; changes: string[] } };
+  /** Without a level it only tells; a reload sets the one of the file again. */
+  logLevel: { params: { level?: LogLevel }; result: { level: LogLevel } };
   stop: { params: Record<string, never>; result: { stopped: true } };
 }
 

@@ -20,6 +20,7 @@ function handlers(changes: Partial<Handlers> = {}): Handlers {
     neighbors: () => [],
     flows: () => ({ flows: [], next: 0, total: 0 }),
     reload: async () => ({ generation: 2, changes: ['peer vpc-b added'] }),
+    logLevel: () => ({ level: 'info' }),
     stop: async () => ({ stopped: true }),
     ...changes,
   };

@@ -73,7 +73,7 @@ t.test('a gateway that does not run yet, and one that fails', async (t) => {
   t.equal(lines.length, 1, 'logged once');
   t.match(lines[0], /a scrape of the metrics failed.*|a fault/);
   await server.close();
-  t.match(lines[1], /repeated 2 times/, 'and summarised');
+  t.match(lines[1], /2 more in the last minute/, 'and summarised');
 });
 
 t.test('an address that cannot be had: where it is written, why, and what to do', async (t) => {

@@ -8,6 +8,7 @@ import type { Settings } from '../../src/config/settings.js';
 import { connect } from '../../src/control/client.js';
 import { SettingsError, VpcConnError } from '../../src/errors.js';
 import type { Gateway, GatewayEvents } from '../../src/gateway/gateway.js';
+import type { Finding } from '../../src/gateway/preflight.js';
 import { createLogger } from '../../src/log.js';
 import { FakeProcess } from '../helpers/cli.js';
 import { STATUS, statsAfter } from '../helpers/results.js';
@@ -68,11 +69,12 @@ interface Changes {
   prepare?: (gateway: FakeGateway) => void;
   socket?: string;
   metrics?: { host: string; port: number };
+  surroundings?: () => Promise<readonly Finding[]>;
 }
 
 function start(
   t: Test,
-  { reload, prepare, metrics, socket = join(temporaryDirectory(t), 'a.sock') }: Changes = {},
+  { reload, prepare, metrics, surroundings, socket = join(temporaryDirectory(t), 'a.sock') }: Changes = {},
 ) {
   const settings = { ...settingsFor(socket), ...(metrics && { metrics }) };
   const gateway = new FakeGateway(settings);
@@ -86,6 +88,7 @@ function start(
     logger,
     createGateway: () => gateway,
     ...(reload === undefined ? {} : { reload }),
+    ...(surroundings && { surroundings }),
   });
   const messages = () =>
     io.err
@@ -245,6 +248,38 @@ async function connectWhenUp(socket: string) {
     }
   }
 }
+
+t.test('the log level changes while the gateway runs', async (t) => {
+  const run = start(t);
+  await run.ready();
+  const client = await connect({ socket: run.socket });
+  t.teardown(() => client.close());
+  t.same(await client.logLevel(), { level: 'warn' });
+  t.same(await client.logLevel('info'), { level: 'info' });
+  const wrong = { level: 'loud' } as unknown as { level: 'info' };
+  await t.rejects(client.call('logLevel', wrong), {
+    code: 'log-level',
+    exitCode: 2,
+    message: /no such level/,
+  });
+  t.same(run.messages(), ['ready']);
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await run.ended, 0);
+  t.same(run.messages(), ['ready', 'stopping'], 'at level warn that line was not logged');
+});
+
+t.test('findings about the surroundings are logged, hints at level debug', async (t) => {
+  const findings = [
+    { severity: 'warning', code: 'proxy-arp', message: 'The kernel answers.', remedy: 'Switch it off.' },
+    { severity: 'info', code: 'rp-filter', message: 'It is strict.', remedy: '' },
+  ] as const;
+  const run = start(t, { surroundings: async () => findings });
+  await run.io.until(() => run.messages().length === 2);
+  t.same(run.messages(), ['ready', 'The kernel answers. Switch it off.']);
+  t.match(run.io.err, /"code":"proxy-arp"/);
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await run.ended, 0);
+});
 
 /** A port that nobody listens at, and a listener for it. */
 async function somePort() {
