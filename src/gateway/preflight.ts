@@ -7,6 +7,7 @@ import { basename } from 'node:path';
 import type { Finding as SettingsFinding } from '../config/finding.js';
 import { validateAgainstMachine } from '../config/machine.js';
 import type { Settings } from '../config/settings.js';
+import type { StatusResult } from '../control/protocol.js';
 import { clockSynchronized, nativeOffloads } from '../dataplane/native-data-plane.js';
 import type { Features, KernelOffloads } from '../dataplane/port.js';
 import { VpcConnError } from '../errors.js';
@@ -30,6 +31,8 @@ import {
   readText,
   synchronizationFindings,
 } from './checks/limits.js';
+import { peerFindings, probePeers } from './checks/peer-probe.js';
+import { runningFindings } from './checks/running.js';
 import { probeGuard } from './guard.js';
 import { offloadsOf, onOff } from './offloads.js';
 import { makePlan, type Plan, type PlannedPeer, readMachine, TUNNEL_OVERHEAD } from './plan.js';
@@ -46,6 +49,9 @@ export interface PreflightProbes {
   readonly askEni?: AskEni;
   /** Whether something keeps the clock right; undefined: the kernel does not tell. */
   readonly clockSynchronized?: () => boolean | undefined;
+  /** What the gateway says that runs with these settings; absent: none does. */
+  readonly running?: StatusResult | undefined;
+  readonly probePeers?: typeof probePeers;
   /** The name of an interface's driver; undefined: it has none. */
   readonly driverOf?: (interfaceName: string) => string | undefined;
   /** Loads the guard's library and makes its kind of table for a moment; throws VpcConnError. */
@@ -76,6 +82,8 @@ export async function preflight(settings: Settings, probes: PreflightProbes = {}
       const plan = makePlan(settings, readMachine(netlink, settings));
       findings.push(...planFindings(plan, netlink), ...(await environmentFindings(plan, probes)));
       if (privileges === undefined) findings.push(...accelerationFindings(plan, netlink, probes));
+      const fit = findings.every(({ severity }) => severity !== 'error');
+      findings.push(...(await reachabilityFindings(plan, netlink, probes, fit)));
     }
   } finally {
     netlink.close();
@@ -111,6 +119,23 @@ export async function surroundings(settings: Settings, probes: PreflightProbes =
     return [];
   } finally {
     netlink.close();
+  }
+}
+
+/** @param fit nothing was found that ends a start: only then can peers be asked from here. */
+async function reachabilityFindings(
+  plan: Plan,
+  netlink: Netlink,
+  probes: PreflightProbes,
+  fit: boolean,
+): Promise<Finding[]> {
+  if (probes.running !== undefined) return runningFindings(probes.running);
+  if (!fit || !plan.overlay.up || !plan.underlay.up) return [];
+  try {
+    return peerFindings(plan, await (probes.probePeers ?? probePeers)(plan, netlink));
+  } catch (error) {
+    if (!(error instanceof VpcConnError)) throw error;
+    return [{ severity: 'error', code: error.code, message: error.message, remedy: '' }];
   }
 }
 

@@ -30,6 +30,7 @@ function fitting(changes: (machine: MachineDouble) => void = () => {}) {
     askEni: async () => undefined,
     clockSynchronized: () => true,
     driverOf: () => undefined,
+    probePeers: async () => [],
     kernelOffloads: kernel,
   };
   return { machine, kernel, probes };

@@ -1,4 +1,7 @@
 import type { Command } from 'commander';
+import type { Settings } from '../../config/settings.js';
+import { connect } from '../../control/client.js';
+import type { StatusResult } from '../../control/protocol.js';
 import { SettingsError } from '../../errors.js';
 import { plural } from '../../stats/format.js';
 import type { Context } from '../io.js';
@@ -35,13 +38,28 @@ async function check(options: SettingsOptions): Promise<Finding[]> {
     const { settings, notes } = await chooseSettings(options);
     const { preflight } = await import('../../gateway/preflight.js');
     const read = notes.map((message): Finding => ({ severity: 'info', code: 'flags', message }));
-    return [...read, ...(await preflight(settings))];
+    return [...read, ...(await preflight(settings, { running: await runningWith(settings) }))];
   } catch (error) {
     if (!(error instanceof SettingsError) || error.code === 'usage') throw error;
     const { findings } = error as { findings?: readonly Finding[] };
     return findings === undefined
       ? [{ severity: 'error', code: error.code, message: error.message }]
       : [...findings];
+  }
+}
+
+/** What the gateway of these settings says, if it runs. */
+async function runningWith({ control, name }: Settings): Promise<StatusResult | undefined> {
+  try {
+    const client = await connect({ socket: control.socket, timeout: 1000 });
+    try {
+      const status = await client.status();
+      return status.name === name ? status : undefined;
+    } finally {
+      client.close();
+    }
+  } catch {
+    return undefined;
   }
 }
 
