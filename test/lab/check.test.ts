@@ -28,7 +28,7 @@ async function check(lab: Lab, file: string): Promise<{ code: number | null; fin
 
 /** About the peer, and what ends a start. */
 function telling(findings: readonly Finding[]): Finding[] {
-  return findings.filter(({ severity, key }) => severity === 'error' || /^peers\[0\]$/.test(key ?? ''));
+  return findings.filter(({ severity, code }) => severity === 'error' || /^(peer|path)-/.test(code));
 }
 
 /** Whatever check could have changed. */
