@@ -5,6 +5,7 @@
       "sources": [
         "<!@(node -p \"require('fs').readFileSync('native/sources.list','utf8').trim().split('\\n').map(s=>'native/'+s).join(' ')\")",
         "native/binding/addon.cc",
+        "native/binding/clock_binding.cc",
         "native/binding/convert.cc",
         "native/binding/data_plane_binding.cc",
         "native/binding/netlink_binding.cc",

@@ -8,6 +8,7 @@ import type { Settings } from './config/settings.js';
 
 export type { Logger } from 'pino';
 export type LogSettings = Settings['log'];
+export const LOG_LEVELS: readonly LogSettings['level'][] = ['trace', 'debug', 'info', 'warn', 'error'];
 
 const STDERR = 2;
 
@@ -39,7 +40,7 @@ export function createLogger(settings: LogSettings, destination?: DestinationStr
   return logger;
 }
 
-/** Changes the level of a logger made by createLogger and of all its children (reload). */
+/** Changes the level of a logger made by createLogger and of all its children. */
 export function setLogLevel(logger: Logger, level: LogSettings['level']): void {
   logger.level = level;
   for (const reference of children.get(logger) ?? []) {
@@ -56,21 +57,29 @@ export function logReady(logger: Logger): void {
   logger.child({}, { level: 'info' }).info('ready');
 }
 
+type EventLevel = 'debug' | 'info' | 'warn' | 'error';
+
 export interface RepeatFilter {
   /** Logs the first occurrence of `key`, counts the others. `fields` belong to that first one. */
-  log(key: string, fields: object, message: string): void;
+  log(key: string, fields: object, message: string, level?: EventLevel): void;
   /** Logs what is still counted and stops the timer. */
   close(): void;
 }
 
 export interface RepeatFilterOptions {
   logger: Logger;
-  /** Default: warn. */
-  level?: 'debug' | 'info' | 'warn' | 'error';
+  /** Of events that come without one; default: warn. */
+  level?: EventLevel;
   /** Milliseconds between summaries; default one minute. */
   interval?: number;
   /** Keys remembered at most; further ones share a single count. Default 256. */
   maximum?: number;
+}
+
+interface Repeated {
+  readonly message: string;
+  readonly level: EventLevel;
+  count: number;
 }
 
 const OVERFLOW = 'further events of other kinds';
@@ -81,7 +90,8 @@ const OVERFLOW = 'further events of other kinds';
  */
 export function createRepeatFilter(options: RepeatFilterOptions): RepeatFilter {
   const { logger, level = 'warn', interval = 60_000, maximum = 256 } = options;
-  const repeats = new Map<string, { message: string; count: number }>();
+  const repeats = new Map<string, Repeated>();
+  const lately = interval === 60_000 ? 'in the last minute' : `within ${interval / 1000} s`;
   let timer: NodeJS.Timeout | undefined;
 
   const summarise = () => {
@@ -90,7 +100,7 @@ export function createRepeatFilter(options: RepeatFilterOptions): RepeatFilter {
         repeats.delete(key);
         continue;
       }
-      logger[level]({ key, repeated: entry.count }, `${entry.message} (repeated ${entry.count} times)`);
+      logger[entry.level]({ repeated: entry.count }, `${entry.message} (${entry.count} more ${lately})`);
       entry.count = 0;
     }
     if (repeats.size === 0) stop();
@@ -101,14 +111,14 @@ export function createRepeatFilter(options: RepeatFilterOptions): RepeatFilter {
   };
 
   return {
-    log(key, fields, message) {
-      const known = repeats.get(key) ?? (repeats.size >= maximum ? overflow(repeats) : undefined);
+    log(key, fields, message, ofEvent = level) {
+      const known = repeats.get(key) ?? (repeats.size >= maximum ? overflow(repeats, level) : undefined);
       if (known !== undefined) {
         known.count += 1;
         return;
       }
-      repeats.set(key, { message, count: 0 });
-      logger[level](fields, message);
+      repeats.set(key, { message, level: ofEvent, count: 0 });
+      logger[ofEvent](fields, message);
       timer ??= setInterval(summarise, interval).unref();
     },
     close() {
@@ -118,8 +128,8 @@ export function createRepeatFilter(options: RepeatFilterOptions): RepeatFilter {
   };
 }
 
-function overflow(repeats: Map<string, { message: string; count: number }>) {
-  const entry = repeats.get(OVERFLOW) ?? { message: OVERFLOW, count: 0 };
+function overflow(repeats: Map<string, Repeated>, level: EventLevel): Repeated {
+  const entry = repeats.get(OVERFLOW) ?? { message: OVERFLOW, level, count: 0 };
   repeats.set(OVERFLOW, entry);
   return entry;
 }

@@ -1,6 +1,7 @@
 // The addon's entry: what src/native/addon.ts declares, assembled.
 #include <napi.h>
 
+#include "binding/clock_binding.h"
 #include "binding/data_plane_binding.h"
 #include "binding/netlink_binding.h"
 #include "binding/nftables_binding.h"
@@ -38,6 +39,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitNetlink(env, exports);
   InitNftables(env, exports);
   InitOffload(env, exports);
+  InitClock(env, exports);
   exports.Set("counterNames", ToStrings(env, forward::CounterNames()));
   exports.Set("peerCounterNames", ToStrings(env, forward::kPeerCounterNames));
   exports.Set("dropReasons", DropReasons(env));

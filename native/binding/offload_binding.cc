@@ -38,6 +38,17 @@ void SetFeatures(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value ReadStatistics(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return Guarded(env, [&]() -> Napi::Value {
+    Napi::Object result = Napi::Object::New(env);
+    for (const auto& [name, value] : io::ReadStatistics(info[0].ToString())) {
+      result.Set(name, Napi::Number::New(env, static_cast<double>(value)));
+    }
+    return result;
+  });
+}
+
 // undefined: it works; else why not.
 Napi::Value ProbeKernelSegmentation(const Napi::CallbackInfo& info) {
   try {
@@ -53,6 +64,7 @@ Napi::Value ProbeKernelSegmentation(const Napi::CallbackInfo& info) {
 void InitOffload(Napi::Env env, Napi::Object exports) {
   exports.Set("readFeatures", Napi::Function::New<ReadFeatures>(env));
   exports.Set("setFeatures", Napi::Function::New<SetFeatures>(env));
+  exports.Set("readStatistics", Napi::Function::New<ReadStatistics>(env));
   exports.Set("probeKernelSegmentation", Napi::Function::New<ProbeKernelSegmentation>(env));
 }
 

@@ -30,17 +30,18 @@ class Ethtool {
     if (ioctl(fd_.get(), SIOCETHTOOL, &request) < 0) throw SystemError(errno, what, interface_);
   }
 
-  std::vector<std::string> FeatureNames() const {
+  std::vector<std::string> Names(ethtool_stringset set) const {
     std::vector<uint32_t> info(sizeof(ethtool_sset_info) / sizeof(uint32_t) + 1);
     auto* sets = reinterpret_cast<ethtool_sset_info*>(info.data());
     sets->cmd = ETHTOOL_GSSET_INFO;
-    sets->sset_mask = uint64_t{1} << ETH_SS_FEATURES;
+    sets->sset_mask = uint64_t{1} << set;
     Call(sets, "ioctl(ETHTOOL_GSSET_INFO)");
     const uint32_t count = sets->sset_mask == 0 ? 0 : sets->data[0];
+    if (count == 0) return {};
     std::vector<char> buffer(sizeof(ethtool_gstrings) + size_t{count} * ETH_GSTRING_LEN);
     auto* strings = reinterpret_cast<ethtool_gstrings*>(buffer.data());
     strings->cmd = ETHTOOL_GSTRINGS;
-    strings->string_set = ETH_SS_FEATURES;
+    strings->string_set = set;
     strings->len = count;
     Call(strings, "ioctl(ETHTOOL_GSTRINGS)");
     std::vector<std::string> names;
@@ -64,7 +65,7 @@ uint32_t Blocks(size_t features) {
 
 std::map<std::string, Feature> ReadFeatures(const std::string& interface) {
   const Ethtool ethtool(interface);
-  const auto names = ethtool.FeatureNames();
+  const auto names = ethtool.Names(ETH_SS_FEATURES);
   std::vector<char> buffer(sizeof(ethtool_gfeatures) +
                            Blocks(names.size()) * sizeof(ethtool_get_features_block));
   auto* get = reinterpret_cast<ethtool_gfeatures*>(buffer.data());
@@ -82,7 +83,7 @@ std::map<std::string, Feature> ReadFeatures(const std::string& interface) {
 
 void SetFeatures(const std::string& interface, const std::map<std::string, bool>& wanted) {
   const Ethtool ethtool(interface);
-  const auto names = ethtool.FeatureNames();
+  const auto names = ethtool.Names(ETH_SS_FEATURES);
   std::vector<char> buffer(sizeof(ethtool_sfeatures) +
                            Blocks(names.size()) * sizeof(ethtool_set_features_block));
   auto* set = reinterpret_cast<ethtool_sfeatures*>(buffer.data());
@@ -96,6 +97,24 @@ void SetFeatures(const std::string& interface, const std::map<std::string, bool>
     if (feature->second) set->features[i / 32].requested |= bit;
   }
   ethtool.Call(set, "ioctl(ETHTOOL_SFEATURES)");
+}
+
+std::map<std::string, uint64_t> ReadStatistics(const std::string& interface) {
+  const Ethtool ethtool(interface);
+  const auto names = ethtool.Names(ETH_SS_STATS);
+  if (names.empty()) return {};
+  // The kernel asks the driver again how many there are, and older ones write that many: room for queues that
+  // were added meanwhile.
+  static_assert(sizeof(ethtool_stats) % sizeof(uint64_t) == 0);
+  std::vector<uint64_t> buffer(sizeof(ethtool_stats) / sizeof(uint64_t) + 2 * names.size() + 1024);
+  auto* get = reinterpret_cast<ethtool_stats*>(buffer.data());
+  get->cmd = ETHTOOL_GSTATS;
+  get->n_stats = static_cast<uint32_t>(names.size());
+  ethtool.Call(get, "ioctl(ETHTOOL_GSTATS)");
+  std::map<std::string, uint64_t> statistics;
+  if (get->n_stats != names.size()) return statistics;
+  for (size_t i = 0; i < names.size(); i++) statistics[names[i]] = get->data[i];
+  return statistics;
 }
 
 }  // namespace vpc_conn::io

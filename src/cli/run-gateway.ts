@@ -1,18 +1,25 @@
 /** The life of `vpc-conn run`: control socket first and last, the gateway in between. */
 import { execFile } from 'node:child_process';
 import { type Stats, unwatchFile, watchFile } from 'node:fs';
+import { placeOf } from '../config/finding.js';
 import type { Settings } from '../config/settings.js';
 import type { Methods } from '../control/protocol.js';
 import { startControlServer } from '../control/server.js';
+import { driverStatistics } from '../dataplane/native-data-plane.js';
 import { SettingsError, VpcConnError } from '../errors.js';
 import type { Gateway } from '../gateway/gateway.js';
-import { createLogger, type Logger, logReady } from '../log.js';
+import type { Finding } from '../gateway/preflight.js';
+import { createLogger, LOG_LEVELS, type Logger, logReady, setLogLevel } from '../log.js';
+import { createMetrics } from '../metrics/metrics.js';
+import { type MetricsServer, startMetricsServer } from '../metrics/server.js';
 import type { Io } from './io.js';
 import type { ChosenSettings } from './settings-options.js';
 
 export interface RunGatewayOptions extends ChosenSettings {
   createGateway: (settings: Settings, options: { logger: Logger }) => Gateway;
   io: Io;
+  /** What `check` finds beyond that which ends the start; logged once the gateway runs. Never rejects. */
+  surroundings?: (settings: Settings) => Promise<readonly Finding[]>;
   /** Default: one made from the settings. */
   logger?: Logger;
   /** Reload whenever this file changes. */
@@ -52,6 +59,7 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
       flows: (request) => gateway.flows(request),
       reload,
       settings: () => gateway.settings,
+      logLevel: ({ level }) => changeLogLevel(logger, level),
       stop: async () => {
         logger.info('stopping: asked to by "vpc-conn stop"');
         end.resolve(undefined);
@@ -63,13 +71,16 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
   const reloadAloud = () => reloadAndLog(reload, logger);
   const unlisten = listenToSignals(io, logger, { end: () => end.resolve(undefined), reload: reloadAloud });
   const unwatch = options.watchedFile === undefined ? () => {} : watch(options.watchedFile, reloadAloud);
+  let metrics: MetricsServer | undefined;
   try {
+    metrics = await listenForScrapes(gateway, settings, logger);
     for (const note of notes) logger.info(note);
     const starting = gateway.start();
     await Promise.race([starting, end.promise]);
     if (!end.resolved) {
       logReady(logger);
       notifySystemd(io.env, logger);
+      options.surroundings?.(settings).then((findings) => logFindings(logger, findings));
     }
     const failure = await end.promise;
     if (failure === undefined) return 0;
@@ -77,6 +88,7 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
     return failure.exitCode;
   } finally {
     await gateway.stop();
+    await metrics?.close();
     await server.close();
     unwatch();
     unlisten();
@@ -109,6 +121,41 @@ function reloadAndLog(reload: () => Promise<Methods['reload']['result']>, logger
       logger.error({ code }, `not reloaded, nothing has changed: ${reason}`);
     },
   );
+}
+
+function changeLogLevel(logger: Logger, level: unknown): Methods['logLevel']['result'] {
+  const wanted = LOG_LEVELS.find((one) => one === level);
+  if (level !== undefined && wanted === undefined) {
+    throw new SettingsError('log-level', `There is no such level. Write one of ${LOG_LEVELS.join(', ')}.`);
+  }
+  if (wanted !== undefined) setLogLevel(logger, wanted);
+  return { level: LOG_LEVELS.find((one) => one === logger.level) ?? 'info' };
+}
+
+function logFindings(logger: Logger, findings: readonly Finding[]): void {
+  for (const { severity, code, message, remedy } of findings) {
+    const level = severity === 'info' ? 'debug' : 'warn';
+    logger[level]({ code }, [message, remedy].filter(Boolean).join(' '));
+  }
+}
+
+/** Only where the settings ask for it. */
+async function listenForScrapes(
+  gateway: Gateway,
+  settings: Settings,
+  logger: Logger,
+): Promise<MetricsServer | undefined> {
+  const { metrics: listen, overlay, underlay } = settings;
+  if (listen === undefined) return undefined;
+  const metrics = createMetrics({
+    status: () => gateway.status(),
+    stats: () => gateway.stats(),
+    allowances: () =>
+      Object.fromEntries(
+        [overlay.interface, underlay.interface].map((name) => [name, driverStatistics(name)]),
+      ),
+  });
+  return await startMetricsServer({ listen, place: placeOf(settings, 'metrics.listen'), metrics, logger });
 }
 
 function listenToSignals(io: Io, logger: Logger, actions: { end(): void; reload(): void }): () => void {

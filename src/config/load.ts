@@ -4,7 +4,7 @@ import { SettingsError } from '../errors.js';
 import { canonicalAddress, type Family, familyOf, parsePrefix } from '../net/address.js';
 import { type Finding, throwOnErrors } from './finding.js';
 import { schemaFindings } from './mistakes.js';
-import { defaultName, defaultSocket, parsePortRange } from './names.js';
+import { defaultName, defaultSocket, parseListen, parsePortRange } from './names.js';
 import { DEFAULTS, type SettingsFile } from './schema.js';
 import type { PeerSettings, ProxiedSetting, Settings } from './settings.js';
 import { validateSettings } from './validate.js';
@@ -74,13 +74,7 @@ class Reader {
 
   settings(file: SettingsFile): Settings {
     this.#recordOrigins(file, []);
-    if (file.metrics !== undefined) {
-      this.#fail(
-        ['metrics', 'listen'],
-        'settings-unsupported',
-        'a metrics listener is not supported by this version. Remove the key; "vpc-conn stats --json" gives the same figures.',
-      );
-    }
+    const metrics = file.metrics && this.#listen(file.metrics.listen);
     const name = file.name ?? defaultName(file.overlay.interface);
     return {
       source: this.#yaml.name,
@@ -118,6 +112,7 @@ class Reader {
         ...(file.masquerade?.state !== undefined && { state: file.masquerade.state }),
       },
       ...(file.compat?.reversed && { compat: { reversed: true } }),
+      ...(metrics && { metrics }),
       control: {
         socket: file.control?.socket ?? defaultSocket(name),
         ...(file.control?.mode !== undefined && { mode: Number.parseInt(file.control.mode, 8) }),
@@ -126,6 +121,13 @@ class Reader {
       },
       log: { level: file.log?.level ?? DEFAULTS.logLevel, format: file.log?.format ?? DEFAULTS.logFormat },
     };
+  }
+
+  #listen(text: string): Settings['metrics'] {
+    const listen = parseListen(text);
+    const sentence = `"${text}" ends with no port. Write one from 1 to 65535, for example 127.0.0.1:9797.`;
+    if (listen === undefined) this.#fail(['metrics', 'listen'], 'settings-value', sentence);
+    return listen;
   }
 
   #peer(peer: SettingsFile['peers'][number], index: number): PeerSettings {

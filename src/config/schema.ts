@@ -330,13 +330,12 @@ const Metrics = Type.Object(
   {
     listen: Type.String({
       title: 'an address and a port',
-      description:
-        'Address and port of the metrics listener; none unless given. Not supported by this version.',
+      description: 'Address and port of the metrics listener, GET /metrics; none unless given.',
       pattern: '^(\\[[0-9A-Fa-f:.]+\\]|[^:]+):[0-9]{1,5}$',
       examples: ['127.0.0.1:9797'],
     }),
   },
-  { ...mapping, title: 'a mapping', description: 'Metrics for Prometheus. Not supported by this version.' },
+  { ...mapping, title: 'a mapping', description: 'Metrics for Prometheus.' },
 );
 
 const Log = Type.Object(

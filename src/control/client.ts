@@ -5,7 +5,15 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Settings } from '../config/settings.js';
 import { SettingsError, VpcConnError } from '../errors.js';
-import type { FlowRow, Method, Methods, NeighborRow, StatsResult, StatusResult } from './protocol.js';
+import type {
+  FlowRow,
+  LogLevel,
+  Method,
+  Methods,
+  NeighborRow,
+  StatsResult,
+  StatusResult,
+} from './protocol.js';
 import { PROTOCOL_VERSION } from './protocol.js';
 
 /** Where gateways put their sockets by default. */
@@ -37,6 +45,8 @@ export interface ControlClient {
   reload(): Promise<Methods['reload']['result']>;
   /** Those in force. */
   settings(): Promise<Settings>;
+  /** Changes the level of the gateway's log, or only asks for it. */
+  logLevel(level?: LogLevel): Promise<Methods['logLevel']['result']>;
   /** Resolves when the gateway has stopped and removed its socket, so that another may take its place. */
   stop(): Promise<Methods['stop']['result']>;
   close(): void;
@@ -115,6 +125,7 @@ class Client implements ControlClient {
   neighbors = () => this.call('neighbors');
   reload = () => this.call('reload');
   settings = () => this.call('settings');
+  logLevel = (level?: LogLevel) => this.call('logLevel', level === undefined ? {} : { level });
 
   async open(): Promise<Socket> {
     if (this.#closed) throw new VpcConnError('control-closed', 'This control client is closed.');

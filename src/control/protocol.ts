@@ -129,6 +129,8 @@ export interface FlowsResult {
   total: number;
 }
 
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
+
 export interface Methods {
   status: { params: Record<string, never>; result: StatusResult };
   stats: { params: Record<string, never>; result: StatsResult };
@@ -137,6 +139,8 @@ export interface Methods {
   reload: { params: Record<string, never>; result: { generation: number; changes: string[] } };
   /** Those in force: what a reload of another file would be compared with. */
   settings: { params: Record<string, never>; result: Settings };
+  /** Without a level it only tells; a reload sets the one of the file again. */
+  logLevel: { params: { level?: LogLevel }; result: { level: LogLevel } };
   stop: { params: Record<string, never>; result: { stopped: true } };
 }
 

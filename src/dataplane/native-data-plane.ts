@@ -66,6 +66,24 @@ export const nativeOffloads: KernelOffloads = {
   probeSegmentation: () => loadAddon().probeKernelSegmentation(),
 };
 
+/** Statistics of an interface's driver, as `ethtool -S` shows them; empty where there are none or no such interface. */
+export function driverStatistics(interfaceName: string): Readonly<Record<string, number>> {
+  try {
+    return loadAddon().readStatistics(interfaceName);
+  } catch {
+    return {};
+  }
+}
+
+/** Whether something (NTP) keeps this machine's clock right; undefined: the kernel does not tell. */
+export function clockSynchronized(): boolean | undefined {
+  try {
+    return loadAddon().clockSynchronized();
+  } catch {
+    return undefined;
+  }
+}
+
 class NativeDataPlaneAdapter implements DataPlane {
   readonly neighborSlots = NEIGHBOR_SLOTS;
   readonly dropReasons: readonly DropReason[];

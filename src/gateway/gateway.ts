@@ -24,7 +24,7 @@ import type {
   MasqueradeUse,
 } from '../dataplane/port.js';
 import { VpcConnError } from '../errors.js';
-import { createLogger, type Logger, setLogLevel } from '../log.js';
+import { createLogger, createRepeatFilter, type Logger, type RepeatFilter, setLogLevel } from '../log.js';
 import { createNeighbors, type Neighbors } from '../neighbor/neighbors.js';
 import { type Netlink, openNetlink } from '../net/netlink.js';
 import { VERSION } from '../version.js';
@@ -107,6 +107,8 @@ type State = 'new' | 'starting' | 'running' | 'stopping' | 'stopped';
 class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
   readonly #options: GatewayOptions;
   readonly #logger: Logger;
+  /** For what the network or somebody at the machine can repeat at will. */
+  readonly #repeats: RepeatFilter;
   readonly #paths: PathMtus;
   /** Aborted once, by stop() or by what failed; the reason is what a pending start or reload rejects with. */
   readonly #end = new AbortController();
@@ -131,6 +133,8 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
     this.#settings = settings;
     this.#options = options;
     this.#logger = options.logger ?? createLogger(settings.log);
+    this.#repeats = createRepeatFilter({ logger: this.#logger });
+    this.#undo.push(() => this.#repeats.close());
     this.#paths = createPathMtus({
       inForce: (address) => this.#plan?.peers.find((peer) => peer.address === address)?.outerMtu,
       onChange: () => this.#machineChanged(),
@@ -268,13 +272,12 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
         onConflict: ({ scope, address, mac }) => {
           const where =
             typeof scope === 'object' ? `behind peer ${this.#peerName(scope.peer)}` : `on the ${scope}`;
-          this.#logger.warn(
-            { address, mac },
-            `another machine ${where} uses ${address}, too: take it from one of them`,
-          );
+          const message = `another machine ${where} uses ${address}, too: take it from one of them`;
+          this.#repeats.log(message, { address, mac }, message);
         },
         onMacChange: ({ address, oldMac, newMac }) => {
-          this.#logger.info({ address, oldMac, newMac }, 'a neighbor has another MAC');
+          const fields = { address, oldMac, newMac };
+          this.#repeats.log(`mac ${address}`, fields, `neighbor ${address} has another MAC`, 'info');
         },
       }),
       (held) => held.close(),
@@ -392,7 +395,7 @@ class Supervisor extends EventEmitter<GatewayEvents> implements Gateway {
       if (error instanceof VpcConnError && error.code === INTERFACE_GONE) return this.#fail(error);
       throw error;
     }
-    for (const change of describeMachineChanges(before, after)) this.#logger.warn(change);
+    for (const change of describeMachineChanges(before, after)) this.#repeats.log(change, {}, change);
     const guardStays = isDeepStrictEqual(before.guard, after.guard);
     try {
       if (!guardStays) parts.guard.apply(bothGuards(before.guard, after.guard));

@@ -2,13 +2,16 @@
  * What `check` finds, and what a start insists on: whether settings, machine and kernel fit together. Reads
  * and probes; nothing that it does outlives the call.
  */
-import { readFileSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { Finding as SettingsFinding } from '../config/finding.js';
 import { validateAgainstMachine } from '../config/machine.js';
 import type { Settings } from '../config/settings.js';
-import { nativeOffloads } from '../dataplane/native-data-plane.js';
-import type { KernelOffloads } from '../dataplane/port.js';
+import type { StatusResult } from '../control/protocol.js';
+import { clockSynchronized, nativeOffloads } from '../dataplane/native-data-plane.js';
+import type { Features, KernelOffloads } from '../dataplane/port.js';
 import { VpcConnError } from '../errors.js';
+import { isPublic } from '../net/address.js';
 import { type Link, type Netlink, openNetlink } from '../net/netlink.js';
 import {
   fitSegmentation,
@@ -18,28 +21,39 @@ import {
   obstacleText,
   probeSegmentation,
 } from './acceleration.js';
+import { type AskEni, askEni, awsFindings } from './checks/aws.js';
+import { type Finding, info, warning } from './checks/finding.js';
+import { kernelFindings, mergeFindings, readSysctl, type Sysctl } from './checks/kernel.js';
+import {
+  limitFindings,
+  lockedMemoryFindings,
+  type ReadText,
+  readText,
+  synchronizationFindings,
+} from './checks/limits.js';
+import { peerFindings, probePeers } from './checks/peer-probe.js';
+import { runningFindings } from './checks/running.js';
 import { probeGuard } from './guard.js';
 import { offloadsOf, onOff } from './offloads.js';
 import { makePlan, type Plan, type PlannedPeer, readMachine, TUNNEL_OVERHEAD } from './plan.js';
-import { effectiveCapabilities, privilegeTrouble } from './privileges.js';
+import { effectiveCapabilities, mayLoadPrograms, privilegeTrouble } from './privileges.js';
 
-export interface Finding {
-  readonly severity: 'error' | 'warning' | 'info';
-  /** Stable. */
-  readonly code: string;
-  readonly message: string;
-  /** What to do; empty when the message already ends with it, or nothing has to be done. */
-  readonly remedy: string;
-  /** Key path in the settings, "peers[0].address"; absent when it is about the machine. */
-  readonly key?: string;
-}
+export type { Finding } from './checks/finding.js';
 
 /** What preflight asks; tests bring their own. */
 export interface PreflightProbes {
   readonly openNetlink?: () => Netlink;
   readonly capabilities?: () => bigint;
-  /** The value of /proc/sys/PATH, undefined where there is none. */
-  readonly sysctl?: (path: string) => string | undefined;
+  readonly sysctl?: Sysctl;
+  readonly readText?: ReadText;
+  readonly askEni?: AskEni;
+  /** Whether something keeps the clock right; undefined: the kernel does not tell. */
+  readonly clockSynchronized?: () => boolean | undefined;
+  /** What the gateway says that runs with these settings; absent: none does. */
+  readonly running?: StatusResult | undefined;
+  readonly probePeers?: typeof probePeers;
+  /** The name of an interface's driver; undefined: it has none. */
+  readonly driverOf?: (interfaceName: string) => string | undefined;
   /** Loads the guard's library and makes its kind of table for a moment; throws VpcConnError. */
   readonly probeGuard?: () => unknown;
   readonly kernelOffloads?: KernelOffloads;
@@ -66,14 +80,71 @@ export async function preflight(settings: Settings, probes: PreflightProbes = {}
     findings.push(...machine.map(withoutRemedy));
     if (!machine.some((finding) => finding.severity === 'error')) {
       const plan = makePlan(settings, readMachine(netlink, settings));
-      findings.push(...planFindings(plan, netlink), ...kernelFindings(sysctl));
-      const kernel = probes.kernelOffloads ?? nativeOffloads;
-      if (privileges === undefined) findings.push(...accelerationFindings(plan, netlink, kernel));
+      findings.push(...planFindings(plan, netlink), ...(await environmentFindings(plan, probes)));
+      if (privileges === undefined) findings.push(...accelerationFindings(plan, netlink, probes));
+      const fit = findings.every(({ severity }) => severity !== 'error');
+      findings.push(...(await reachabilityFindings(plan, netlink, probes, fit)));
     }
   } finally {
     netlink.close();
   }
   return bySeverity(findings);
+}
+
+/**
+ * What surrounds a gateway and can be told without privileges: the kernel's settings, limits, clock, and what AWS
+ * has assigned. Takes a second at most.
+ */
+export async function environmentFindings(plan: Plan, probes: PreflightProbes = {}): Promise<Finding[]> {
+  const { sysctl = readSysctl, readText: read = readText, kernelOffloads = nativeOffloads } = probes;
+  return [
+    ...kernelFindings(plan, sysctl),
+    ...[plan.overlay, plan.underlay].flatMap(({ interface: name }) =>
+      mergeFindings(name, featuresOf(kernelOffloads, name)),
+    ),
+    ...limitFindings(plan, read),
+    ...synchronizationFindings((probes.clockSynchronized ?? clockSynchronized)()),
+    ...(await awsFindings(plan, probes.askEni ?? askEni, sysctl)),
+  ];
+}
+
+/** The same for a gateway that has just started from these settings. Never rejects. */
+export async function surroundings(settings: Settings, probes: PreflightProbes = {}): Promise<Finding[]> {
+  const netlink = attempt(probes.openNetlink ?? openNetlink);
+  if (netlink instanceof VpcConnError) return [];
+  try {
+    return await environmentFindings(makePlan(settings, readMachine(netlink, settings)), probes);
+  } catch {
+    // The machine has changed meanwhile; the gateway itself notices and tells.
+    return [];
+  } finally {
+    netlink.close();
+  }
+}
+
+/** @param fit nothing was found that ends a start: only then can peers be asked from here. */
+async function reachabilityFindings(
+  plan: Plan,
+  netlink: Netlink,
+  probes: PreflightProbes,
+  fit: boolean,
+): Promise<Finding[]> {
+  if (probes.running !== undefined) return runningFindings(probes.running);
+  if (!fit || !plan.overlay.up || !plan.underlay.up) return [];
+  try {
+    return peerFindings(plan, await (probes.probePeers ?? probePeers)(plan, netlink));
+  } catch (error) {
+    if (!(error instanceof VpcConnError)) throw error;
+    return [{ severity: 'error', code: error.code, message: error.message, remedy: '' }];
+  }
+}
+
+function featuresOf(kernel: Pick<KernelOffloads, 'readFeatures'>, name: string): Features | undefined {
+  try {
+    return kernel.readFeatures(name);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Private taps of kernel segmentation and its self-test: of a gateway that runs, and none of this machine's own. */
@@ -114,6 +185,7 @@ function planFindings(plan: Plan, netlink: Netlink): Finding[] {
     ...plan.peers.flatMap((peer, index) => [
       ...mtuFindings(plan, peer, `peers[${index}]`),
       ...routeFindings(plan, peer, `peers[${index}].address`, netlink),
+      ...exposureFindings(peer, `peers[${index}].address`),
     ]),
   ];
 }
@@ -146,21 +218,40 @@ function routeFindings({ underlay }: Plan, peer: PlannedPeer, key: string, netli
   ];
 }
 
+function exposureFindings(peer: PlannedPeer, key: string): Finding[] {
+  if (!isPublic(peer.address)) return [];
+  const message = `The tunnel to peer ${peer.name} crosses public networks (${peer.address}), and EtherIP is neither encrypted nor authenticated.`;
+  return [
+    warning('tunnel-public', message, 'Run it inside IPsec or WireGuard, and use their addresses here.', key),
+  ];
+}
+
 /** Which rungs a start would run on, and what it would switch. The self-test's taps are gone when this returns. */
-function accelerationFindings(plan: Plan, netlink: Netlink, kernel: KernelOffloads): Finding[] {
+function accelerationFindings(plan: Plan, netlink: Netlink, probes: PreflightProbes): Finding[] {
   const { settings, underlay } = plan;
+  const { kernelOffloads: kernel = nativeOffloads, capabilities = effectiveCapabilities } = probes;
   const { acceleration, offloads } = settings.dataplane;
   const findings = leftoverFindings(plan, netlink, kernel);
   if (acceleration === 'off') return findings;
   const device = underlay.interface;
   const { switches, obstacle: misfit } = fitSegmentation(kernel, device, offloads);
-  const obstacle = probeSegmentation(kernel) ?? misfit;
+  const refused = probeSegmentation(kernel);
+  const obstacle = refused ?? misfit;
   if (obstacle !== undefined && acceleration !== 'auto') {
     return [...findings, withoutRemedy(insistence(settings, obstacle))];
   }
   const encap =
     obstacle === undefined ? 'on rung segment' : `without acceleration: ${obstacleText(obstacle)}`;
   findings.push(info('acceleration', `Frames to the underlay run ${encap}`));
+  if (refused !== undefined && !mayLoadPrograms(capabilities())) {
+    const message =
+      'This process lacks CAP_BPF, without which the kernel takes no programs to speed up the tunnel.';
+    findings.push(
+      info('no-bpf-privileges', message, 'Run vpc-conn as root, or add CAP_BPF in its systemd unit.'),
+    );
+  } else if (refused !== undefined) {
+    findings.push(...lockedMemoryFindings(probes.readText ?? readText));
+  }
   if (obstacle === undefined && Object.keys(switches).length > 0) {
     const message = `A start switches offloads of ${device}: ${listed(switches)}; its end sets them back.`;
     findings.push(
@@ -168,8 +259,12 @@ function accelerationFindings(plan: Plan, netlink: Netlink, kernel: KernelOffloa
     );
   }
   if (underlay.mtu > MOST_XDP_MTU) {
-    const message = `${device} has an MTU of ${underlay.mtu}. Where a driver takes XDP programs only up to ${MOST_XDP_MTU} bytes (ENA), frames from the underlay cannot be accelerated.`;
-    findings.push(info('mtu-xdp', message, `ip link set ${device} mtu ${MOST_XDP_MTU} allows it.`));
+    const ena = (probes.driverOf ?? driverOf)(device) === 'ena';
+    const limit = ena
+      ? `Its driver (ENA) takes XDP programs only up to ${MOST_XDP_MTU} bytes, so frames from the underlay are not accelerated.`
+      : `Where a driver takes XDP programs only up to ${MOST_XDP_MTU} bytes (ENA), frames from the underlay cannot be accelerated.`;
+    const remedy = `ip link set ${device} mtu ${MOST_XDP_MTU} allows it; 9001 carries larger packets instead.`;
+    findings.push(info('mtu-xdp', `${device} has an MTU of ${underlay.mtu}. ${limit}`, remedy));
   }
   return findings;
 }
@@ -186,15 +281,12 @@ function leftoverFindings(plan: Plan, netlink: Netlink, kernel: KernelOffloads):
   ];
 }
 
-function info(code: string, message: string, remedy = ''): Finding {
-  return { severity: 'info', code, message, remedy };
-}
-
-function kernelFindings(sysctl: (path: string) => string | undefined): Finding[] {
-  if (sysctl('net/ipv4/ip_forward')?.trim() !== '1') return [];
-  const message =
-    'This machine forwards packets (net.ipv4.ip_forward = 1). The kernel guard keeps it from forwarding copies of what vpc-conn carries; nothing needs to be done.';
-  return [{ severity: 'info', code: 'ip-forward', message, remedy: '' }];
+function driverOf(interfaceName: string): string | undefined {
+  try {
+    return basename(readlinkSync(`/sys/class/net/${interfaceName}/device/driver`));
+  } catch {
+    return undefined;
+  }
 }
 
 /** Findings about settings end with their remedy. */
@@ -213,13 +305,5 @@ function attempt<T>(work: () => T): T | VpcConnError {
   } catch (error) {
     if (error instanceof VpcConnError) return error;
     throw error;
-  }
-}
-
-function readSysctl(path: string): string | undefined {
-  try {
-    return readFileSync(`/proc/sys/${path}`, 'utf8');
-  } catch {
-    return undefined;
   }
 }

@@ -19,6 +19,11 @@ export function missingCapabilities(capabilities: bigint): string[] {
   return NEEDED.filter(({ bit }) => ((capabilities >> bit) & 1n) === 0n).map(({ name }) => name);
 }
 
+/** CAP_BPF (39), or CAP_SYS_ADMIN (21) where the kernel does not know that one. */
+export function mayLoadPrograms(capabilities: bigint): boolean {
+  return ((capabilities >> 39n) & 1n) === 1n || ((capabilities >> 21n) & 1n) === 1n;
+}
+
 /** One sentence and the remedy, or undefined when nothing is missing. */
 export function privilegeTrouble(capabilities: bigint): { message: string; remedy: string } | undefined {
   const missing = missingCapabilities(capabilities);

@@ -259,6 +259,10 @@ export interface NativeAddon {
   /** Offload features of an interface by their ethtool names ("tx-tcp-segmentation"). */
   readFeatures(interfaceName: string): Record<string, { active: boolean; changeable: boolean }>;
   setFeatures(interfaceName: string, wanted: Record<string, boolean>): void;
+  /** What `ethtool -S` shows of an interface: its driver's statistics, exact up to 2^53; empty where it has none. */
+  readStatistics(interfaceName: string): Record<string, number>;
+  /** adjtimex(2): whether something (NTP) keeps this machine's clock right. */
+  clockSynchronized(): boolean;
   /** Sends a test super-frame through private taps and compares: undefined = it works, else why not. */
   probeKernelSegmentation(): string | undefined;
   /** Names in the order of the values; drop reasons are among them as "drop_<reason>". */

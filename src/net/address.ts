@@ -160,6 +160,11 @@ export function compareAddresses(left: string, right: string): number {
   return at === -1 ? 0 : (a[at] ?? 0) - (b[at] ?? 0);
 }
 
+/** Reached over the internet: in no private, shared or reserved range. */
+export function isPublic(address: string): boolean {
+  return ipaddr.isValid(address) && ipaddr.parse(address).range() === 'unicast';
+}
+
 /**
  * What kind of address this is if no host of a network can have it as its own (RFC 6890, RFC 1122 3.2.1.3);
  * undefined for an ordinary one. For a prefix: the first such range that it touches.

@@ -62,6 +62,7 @@ async function serve(t: Test): Promise<string> {
         next: 0,
         total: ROWS,
       }),
+      logLevel: () => ({ level: 'info' }),
       reload: () => ({ generation: 1, changes: [] }),
       stop: () => ({ stopped: true }),
     },

@@ -24,6 +24,7 @@ async function gateway(t: Test, changes: Partial<Handlers> = {}) {
     neighbors: () => [],
     settings: () => settings(),
     flows: () => ({ flows: [], next: 0, total: 0 }),
+    logLevel: ({ level = 'info' }) => ({ level }),
     reload: () => ({ generation: 6, changes: ['peer vpc-c added'] }),
     stop: async () => {
       setImmediate(() => server.close());
@@ -78,7 +79,18 @@ t.test('version and help go to stdout and end with 0', async (t) => {
   t.match(JSON.parse(readFileSync('package.json', 'utf8')), { version: VERSION });
   const help = await cli('--help');
   t.match(help, { code: 0, err: '' });
-  for (const command of ['run', 'check', 'status', 'stats', 'neighbors', 'flows', 'reload', 'stop', 'demo']) {
+  for (const command of [
+    'run',
+    'check',
+    'status',
+    'stats',
+    'neighbors',
+    'flows',
+    'reload',
+    'log-level',
+    'stop',
+    'demo',
+  ]) {
     t.match(help.out, new RegExp(`^ {2}${command}\\b`, 'm'), command);
   }
   t.match(await cli('run', '--help'), { code: 0, err: '', out: /--outside-interface/ });
@@ -147,6 +159,21 @@ t.test('reload and stop wait for the result', async (t) => {
   });
   t.match(await cli('status', '--socket', faulty), { code: 1, err: 'vpc-conn: Not running.\n' });
   t.match(await cli('status', '--socket', faulty, '--verbose'), { code: 1, err: /\n +at / });
+});
+
+t.test('log-level', async (t) => {
+  const socket = await gateway(t);
+  t.match(await cli('log-level', '--socket', socket), { code: 0, out: 'Log level: info.\n' });
+  t.match(await cli('log-level', 'debug', '--socket', socket), {
+    code: 0,
+    out: 'Log level changed to debug.\n',
+  });
+  const json = await cli('log-level', 'warn', '--json', '--socket', socket);
+  t.same(JSON.parse(json.out), { level: 'warn' });
+  t.match(await cli('log-level', 'loud', '--socket', socket), {
+    code: 2,
+    err: /trace, debug, info, warn, error/,
+  });
 });
 
 t.test('--watch repeats until a signal', async (t) => {

@@ -321,10 +321,10 @@ const TABLE: readonly (readonly [what: string, text: string, code: string, messa
     'gateway.yaml:1:39: overlay.address6: 10.0.0.5 is an IPv4 address. Write an IPv6 address here, for example 2001:db8::5.',
   ],
   [
-    'metrics',
-    `metrics: { listen: "127.0.0.1:9797" }\n${PEERS}  - { name: b, address: 198.18.0.2 }\n`,
-    'settings-unsupported',
-    'gateway.yaml:1:20: metrics.listen: a metrics listener is not supported by this version. Remove the key; "vpc-conn stats --json" gives the same figures.',
+    'a metrics listener without a port',
+    `metrics: { listen: "127.0.0.1:97970" }\n${PEERS}  - { name: b, address: 198.18.0.2 }\n`,
+    'settings-value',
+    'gateway.yaml:1:20: metrics.listen: "127.0.0.1:97970" ends with no port. Write one from 1 to 65535, for example 127.0.0.1:9797.',
   ],
   [
     'prefixes of different length',

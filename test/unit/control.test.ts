@@ -22,6 +22,7 @@ function handlers(changes: Partial<Handlers> = {}): Handlers {
     flows: () => ({ flows: [], next: 0, total: 0 }),
     reload: async () => ({ generation: 2, changes: ['peer vpc-b added'] }),
     settings: () => settings(),
+    logLevel: () => ({ level: 'info' }),
     stop: async () => ({ stopped: true }),
     ...changes,
   };
@@ -240,7 +241,7 @@ t.test('clients that never read, idle clients', async (t) => {
     calls += 1;
     return { flows: rows, next: 0, total: rows.length };
   };
-  const { socket } = await serve(t, { idleTimeout: 300, handlers: handlers({ flows }) });
+  const { socket } = await serve(t, { idleTimeout: 3000, handlers: handlers({ flows }) });
   const hog = await raw(t, socket);
   hog.socket.pause();
   hog.socket.write('{"v":1,"id":1,"method":"flows"}\n'.repeat(100));

@@ -26,12 +26,15 @@ const TYPESCRIPT: Record<string, string[]> = {
   net: ['native', 'errors.ts'],
   native: ['errors.ts'],
   config: ['net', 'errors.ts'],
+  aws: ['net', 'errors.ts'],
   dataplane: ['native', 'net', 'errors.ts'],
   // protocol.ts is types only: what the gateway reports is what the socket carries.
   neighbor: ['dataplane', 'net', 'control/protocol.ts', 'errors.ts'],
   peering: ['dataplane', 'neighbor/clock.ts', 'net'],
   stats: ['control/protocol.ts', 'errors.ts'],
+  metrics: ['control/protocol.ts', 'errors.ts', 'log.ts'],
   gateway: [
+    'aws',
     'dataplane',
     'config',
     'neighbor',

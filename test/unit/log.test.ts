@@ -76,14 +76,18 @@ t.test('repeated events: the first at once, then a count per interval', async (t
       .json()
       .slice(2)
       .map(({ msg }) => msg),
-    ['peer lost (repeated 2 times)', 'further events of other kinds (repeated 5 times)'],
+    ['peer lost (2 more in the last minute)', 'further events of other kinds (5 more in the last minute)'],
   );
   tick(); // quiet: forgotten
   filter.log('a', {}, 'peer lost');
   t.equal(out.json().at(-1)?.msg, 'peer lost');
   filter.log('a', {}, 'peer lost');
   filter.close();
-  t.equal(out.json().at(-1)?.msg, 'peer lost (repeated 1 times)');
+  t.match(out.json().at(-1), { msg: 'peer lost (1 more in the last minute)', repeated: 1, level: 'warn' });
+  filter.log('c', {}, 'a hint', 'info');
+  filter.log('c', {}, 'a hint', 'info');
+  filter.close();
+  t.match(out.json().at(-1), { msg: 'a hint (1 more in the last minute)', level: 'info' });
 });
 
 /** Replaces setInterval; the returned function fires what was set and not cleared. */

@@ -1,7 +1,7 @@
 import t from 'tap';
 import type { Settings } from '../../src/config/settings.js';
 import { VpcConnError } from '../../src/errors.js';
-import { type Finding, type PreflightProbes, preflight } from '../../src/gateway/preflight.js';
+import { type Finding, type PreflightProbes, preflight, surroundings } from '../../src/gateway/preflight.js';
 import { effectiveCapabilities, missingCapabilities } from '../../src/gateway/privileges.js';
 import {
   address,
@@ -26,6 +26,11 @@ function fitting(changes: (machine: MachineDouble) => void = () => {}) {
     capabilities: () => ALL,
     sysctl: () => undefined,
     probeGuard: () => 'netdev ingress',
+    readText: () => undefined,
+    askEni: async () => undefined,
+    clockSynchronized: () => true,
+    driverOf: () => undefined,
+    probePeers: async () => [],
     kernelOffloads: kernel,
   };
   return { machine, kernel, probes };
@@ -113,6 +118,110 @@ t.test('each finding has its remedy', async (t) => {
     [{ severity: 'warning', code: 'masquerade-ports-overlap' }],
   );
 });
+
+t.test('the kernel, limits and the clock', async (t) => {
+  const found = async (probes: Partial<PreflightProbes>, wanted = plain(), mtu = 1536) => {
+    const list = await preflight(wanted, { ...fitting((m) => m.change(3, { mtu })).probes, ...probes });
+    return list.map(({ severity, code }) => `${severity} ${code}`);
+  };
+  const files = (values: Record<string, string>) => ({ readText: (path: string) => values[path] });
+  const sysctl = (values: Record<string, string>) => ({ sysctl: (path: string) => values[path] });
+
+  t.same(await found(sysctl({ 'net/ipv4/conf/eth1/proxy_arp': '1\n' })), ['warning proxy-arp']);
+  t.same(await found(sysctl({ 'net/ipv4/conf/all/proxy_arp': '1\n' })), ['warning proxy-arp']);
+  t.same(await found(sysctl({ 'net/ipv4/conf/eth2/proxy_arp': '1\n' })), [], 'nobody asks on the underlay');
+  t.same(await found(sysctl({ 'net/ipv4/conf/eth2/rp_filter': '1\n' })), ['info rp-filter']);
+  t.same(await found(sysctl({ 'net/ipv4/conf/eth2/rp_filter': '2\n' })), []);
+  t.same(await found({ clockSynchronized: () => false }), ['info clock-unsynchronized']);
+  t.same(await found({ clockSynchronized: () => undefined }), []);
+
+  const memory = (kibibytes: number) => ({
+    '/proc/meminfo': `MemFree: 1 kB\nMemAvailable:   ${kibibytes} kB\n`,
+  });
+  t.same(await found(files(memory(8_000_000))), []);
+  t.same(await found(files(memory(100_000))), ['warning memory-short']);
+  const group = {
+    ...memory(8_000_000),
+    '/proc/self/cgroup': '0::/system.slice/vpc-conn.service\n',
+    '/sys/fs/cgroup/system.slice/vpc-conn.service/memory.max': '104857600\n',
+    '/sys/fs/cgroup/system.slice/vpc-conn.service/memory.current': '20000000\n',
+  };
+  t.same(await found(files(group)), ['warning memory-short'], 'what the control group allows');
+  const unlimited = { '/sys/fs/cgroup/system.slice/vpc-conn.service/memory.max': 'max\n' };
+  t.same(await found(files({ ...group, ...unlimited })), []);
+  const many = plain({
+    peers: [peer({ unlisted: 'masquerade' })],
+    masquerade: { ...settings().masquerade, flows: 4_194_304 },
+  });
+  t.same(await found(files(memory(200_000)), many), ['warning memory-short'], 'a large table of flows');
+  t.same(await found(files(memory(200_000))), []);
+
+  const limits = (files: string, locked = 'unlimited') => ({
+    '/proc/self/limits': `Max open files            ${files}                 524288               files\nMax locked memory         ${locked}              ${locked}              bytes\n`,
+  });
+  t.same(await found(files(limits('64'))), ['warning open-files']);
+  t.same(await found(files(limits('1024'))), []);
+
+  const clock = '/sys/devices/system/clocksource/clocksource0';
+  const slow = {
+    [`${clock}/current_clocksource`]: 'xen\n',
+    [`${clock}/available_clocksource`]: 'xen tsc hpet\n',
+  };
+  const list = await preflight(plain(), { ...fitting().probes, ...files(slow) });
+  t.match(list, [{ severity: 'warning', code: 'clock-slow', remedy: /echo tsc > \/sys/ }]);
+  t.equal(list.length, 1);
+  t.same(await found(files({ [`${clock}/current_clocksource`]: 'tsc\n' })), []);
+
+  const kernel = new OffloadsDouble();
+  kernel.probed = 'bpf: Operation not permitted';
+  const auto = settings();
+  const few = { kernelOffloads: kernel, capabilities: () => 0x3000n };
+  t.same(await found(few, auto), ['info acceleration', 'info no-bpf-privileges']);
+  const locked = { kernelOffloads: kernel, ...files(limits('1024', '65536')) };
+  t.same(await found(locked, auto), ['info acceleration', 'info locked-memory']);
+  kernel.probed = undefined;
+  t.same(await found(locked, auto), ['info acceleration'], 'what works needs no hint');
+});
+
+t.test('receive offloads, a driver with limits, a public peer', async (t) => {
+  const { kernel, probes } = fitting();
+  kernel.features['rx-gro'] = { active: false, changeable: true };
+  kernel.features['rx-lro'] = { active: true, changeable: true };
+  const list = await preflight(plain(), probes);
+  t.match(list, [
+    { severity: 'warning', code: 'lro-on', message: /^eth1 /, remedy: /ethtool -K eth1 lro off/ },
+    { severity: 'warning', code: 'lro-on', message: /^eth2 / },
+    { severity: 'info', code: 'gro-off', remedy: /ethtool -K eth1 gro on/ },
+    { severity: 'info', code: 'gro-off' },
+  ]);
+  t.equal(list.length, 4);
+
+  const ena = fitting((machine) => machine.change(3, { mtu: 9001 }));
+  const found = await preflight(settings(), { ...ena.probes, driverOf: () => 'ena' });
+  t.match(
+    found.filter(({ code }) => code === 'mtu-xdp'),
+    [{ message: /^eth2 has an MTU of 9001\. Its driver \(ENA\).*3502/, remedy: /mtu 3502/ }],
+  );
+
+  const abroad = fitting((machine) => machine.routes.set('8.8.4.4', { ifindex: 3 }));
+  t.match(await preflight(plain({ peers: [peer({ address: '8.8.4.4' })] }), abroad.probes), [
+    { severity: 'warning', code: 'tunnel-public', key: 'peers[0].address', remedy: /IPsec or WireGuard/ },
+  ]);
+});
+
+t.test(
+  'what is logged once a gateway runs: nothing that a start has judged, and never a rejection',
+  async (t) => {
+    const { machine, probes } = fitting((m) => m.change(3, { mtu: 9001 }));
+    const values = { 'net/ipv4/conf/eth1/proxy_arp': '1\n' } as Record<string, string>;
+    const found = await surroundings(settings(), { ...probes, sysctl: (path) => values[path] });
+    t.match(found, [{ code: 'proxy-arp' }]);
+    t.equal(found.length, 1);
+    t.ok(machine.closed);
+    machine.remove(2);
+    t.same(await surroundings(settings(), probes), []);
+  },
+);
 
 t.test('acceleration: which rung, what is switched, what stands in the way', async (t) => {
   const find = async (

@@ -1,5 +1,6 @@
-import { EventEmitter } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { existsSync, readFileSync, renameSync, unwatchFile, watchFile, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { runGateway } from '../../src/cli/run-gateway.js';
@@ -7,6 +8,7 @@ import type { Settings } from '../../src/config/settings.js';
 import { connect } from '../../src/control/client.js';
 import { SettingsError, VpcConnError } from '../../src/errors.js';
 import type { Gateway, GatewayEvents } from '../../src/gateway/gateway.js';
+import type { Finding } from '../../src/gateway/preflight.js';
 import { createLogger } from '../../src/log.js';
 import { FakeProcess } from '../helpers/cli.js';
 import { STATUS, statsAfter } from '../helpers/results.js';
@@ -67,11 +69,14 @@ interface Changes {
   prepare?: (gateway: FakeGateway) => void;
   socket?: string;
   watchedFile?: string;
+  metrics?: { host: string; port: number };
+  surroundings?: () => Promise<readonly Finding[]>;
 }
 
 function start(t: Test, changes: Changes = {}) {
-  const { reload, prepare, watchedFile, socket = join(temporaryDirectory(t), 'a.sock') } = changes;
-  const settings = settingsFor(socket);
+  const { reload, prepare, watchedFile, metrics, surroundings } = changes;
+  const socket = changes.socket ?? join(temporaryDirectory(t), 'a.sock');
+  const settings = { ...settingsFor(socket), ...(metrics && { metrics }) };
   const gateway = new FakeGateway(settings);
   prepare?.(gateway);
   const io = new FakeProcess();
@@ -84,6 +89,7 @@ function start(t: Test, changes: Changes = {}) {
     createGateway: () => gateway,
     ...(reload === undefined ? {} : { reload }),
     ...(watchedFile === undefined ? {} : { watchedFile }),
+    ...(surroundings && { surroundings }),
   });
   const messages = () =>
     io.err
@@ -275,3 +281,70 @@ async function connectWhenUp(socket: string) {
     }
   }
 }
+
+t.test('the log level changes while the gateway runs', async (t) => {
+  const run = start(t);
+  await run.ready();
+  const client = await connect({ socket: run.socket });
+  t.teardown(() => client.close());
+  t.same(await client.logLevel(), { level: 'warn' });
+  t.same(await client.logLevel('info'), { level: 'info' });
+  const wrong = { level: 'loud' } as unknown as { level: 'info' };
+  await t.rejects(client.call('logLevel', wrong), {
+    code: 'log-level',
+    exitCode: 2,
+    message: /no such level/,
+  });
+  t.same(run.messages(), ['ready']);
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await run.ended, 0);
+  t.same(run.messages(), ['ready', 'stopping'], 'at level warn that line was not logged');
+});
+
+t.test('findings about the surroundings are logged, hints at level debug', async (t) => {
+  const findings = [
+    { severity: 'warning', code: 'proxy-arp', message: 'The kernel answers.', remedy: 'Switch it off.' },
+    { severity: 'info', code: 'rp-filter', message: 'It is strict.', remedy: '' },
+  ] as const;
+  const run = start(t, { surroundings: async () => findings });
+  await run.io.until(() => run.messages().length === 2);
+  t.same(run.messages(), ['ready', 'The kernel answers. Switch it off.']);
+  t.match(run.io.err, /"code":"proxy-arp"/);
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await run.ended, 0);
+});
+
+/** A port that nobody listens at, and a listener for it. */
+async function somePort() {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return { server, port: (server.address() as AddressInfo).port };
+}
+
+t.test('metrics: scraped while the gateway runs, gone with it', async (t) => {
+  const { server, port } = await somePort();
+  server.close();
+  await once(server, 'close');
+  const run = start(t, { metrics: { host: '127.0.0.1', port } });
+  await run.ready();
+  const answer = await fetch(`http://127.0.0.1:${port}/metrics`);
+  t.equal(answer.status, 200);
+  t.match(await answer.text(), /^vpc_conn_received_frames_total\{direction="encap",worker="0"\} 1000$/m);
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await run.ended, 0);
+  await t.rejects(fetch(`http://127.0.0.1:${port}/metrics`));
+  clean(t, run);
+});
+
+t.test('metrics: a port that is taken ends the start with 2, before the machine is touched', async (t) => {
+  const { server, port } = await somePort();
+  t.teardown(() => server.close());
+  const run = start(t, { metrics: { host: '127.0.0.1', port } });
+  const message = new RegExp(
+    `^gateway\\.yaml: metrics\\.listen: another program already listens at .*:${port}\\.`,
+  );
+  await t.rejects(run.ended, { code: 'metrics-listen', exitCode: 2, message });
+  t.same(run.gateway.calls, ['stop']);
+  clean(t, run);
+});

@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
 import type { Settings } from '../../config/settings.js';
+import { connect } from '../../control/client.js';
+import type { StatusResult } from '../../control/protocol.js';
 import { SettingsError } from '../../errors.js';
 import { plural } from '../../stats/format.js';
 import { withClient } from '../client-options.js';
@@ -44,7 +46,7 @@ async function check(options: CheckOptions, io: Io): Promise<Finding[]> {
     const { preflight } = await import('../../gateway/preflight.js');
     const read = notes.map((message): Finding => ({ severity: 'info', code: 'flags', message }));
     const changes = options.againstRunning === true ? await againstRunning(settings, io) : [];
-    return [...read, ...(await preflight(settings)), ...changes];
+    return [...read, ...(await preflight(settings, { running: await runningWith(settings) })), ...changes];
   } catch (error) {
     if (!(error instanceof SettingsError) || error.code === 'usage') throw error;
     const { findings } = error as { findings?: readonly Finding[] };
@@ -80,6 +82,21 @@ async function againstRunning(next: Settings, io: Io): Promise<Finding[]> {
   );
   if (restart.length + changes.length > 0) return [...restart, ...changes];
   return [{ severity: 'info', code: 'reload-nothing', message: 'a reload would change nothing.' }];
+}
+
+/** What the gateway of these settings says, if it runs. */
+async function runningWith({ control, name }: Settings): Promise<StatusResult | undefined> {
+  try {
+    const client = await connect({ socket: control.socket, timeout: 1000 });
+    try {
+      const status = await client.status();
+      return status.name === name ? status : undefined;
+    } finally {
+      client.close();
+    }
+  } catch {
+    return undefined;
+  }
 }
 
 function line({ severity, message, remedy }: Finding): string {

@@ -1,7 +1,10 @@
-/** reload and stop: both wait for the result. */
-import type { Command } from 'commander';
+/** reload, log-level and stop: all wait for the result. */
+import { Argument, type Command } from 'commander';
+import type { LogLevel } from '../../control/protocol.js';
 import { addClientOptions, type ClientOptions, withClient } from '../client-options.js';
 import type { Context } from '../io.js';
+
+const LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warn', 'error'];
 
 export function addControlCommands(program: Command, { io }: Context): void {
   addClientOptions(program.command('reload'))
@@ -13,6 +16,16 @@ export function addControlCommands(program: Command, { io }: Context): void {
         changes.length === 0
           ? `Reloaded: nothing has changed (table ${generation}).`
           : [`Reloaded (table ${generation}):`, ...changes.map((change) => `- ${change}`)].join('\n');
+      io.stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${text}\n`);
+    });
+
+  addClientOptions(program.command('log-level'))
+    .addArgument(new Argument('[level]', 'the new level').choices(LEVELS))
+    .description('change what a running gateway logs, until its next reload; without a level, tell it')
+    .action(async (level: LogLevel | undefined, options: ClientOptions) => {
+      const result = await withClient(io, options, (client) => client.logLevel(level));
+      const text =
+        level === undefined ? `Log level: ${result.level}.` : `Log level changed to ${result.level}.`;
       io.stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${text}\n`);
     });
 

@@ -15,7 +15,14 @@ export function addRunCommand(program: Command, context: Context): void {
       const chosen = await chooseSettings(options);
       const watched = reloadOnChange && config !== undefined ? { watchedFile: config } : {};
       const { createGateway } = await import('../../gateway/gateway.js');
+      const { surroundings } = await import('../../gateway/preflight.js');
       const { runGateway } = await import('../run-gateway.js');
-      context.exitCode = await runGateway({ ...chosen, ...watched, createGateway, io: context.io });
+      context.exitCode = await runGateway({
+        ...chosen,
+        ...watched,
+        createGateway,
+        surroundings,
+        io: context.io,
+      });
     });
 }
