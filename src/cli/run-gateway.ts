@@ -1,5 +1,6 @@
 /** The life of `vpc-conn run`: control socket first and last, the gateway in between. */
 import { execFile } from 'node:child_process';
+import { type Stats, unwatchFile, watchFile } from 'node:fs';
 import { placeOf } from '../config/finding.js';
 import type { Settings } from '../config/settings.js';
 import type { Methods } from '../control/protocol.js';
@@ -21,6 +22,8 @@ export interface RunGatewayOptions extends ChosenSettings {
   surroundings?: (settings: Settings) => Promise<readonly Finding[]>;
   /** Default: one made from the settings. */
   logger?: Logger;
+  /** Reload whenever this file changes. */
+  watchedFile?: string;
 }
 
 /**
@@ -65,7 +68,9 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
       },
     },
   });
-  const unlisten = listenToSignals(io, logger, { end: () => end.resolve(undefined), reload });
+  const reloadAloud = () => reloadAndLog(reload, logger);
+  const unlisten = listenToSignals(io, logger, { end: () => end.resolve(undefined), reload: reloadAloud });
+  const unwatch = options.watchedFile === undefined ? () => {} : watch(options.watchedFile, reloadAloud);
   let metrics: MetricsServer | undefined;
   try {
     metrics = await listenForScrapes(gateway, settings, logger);
@@ -85,8 +90,37 @@ export async function runGateway(options: RunGatewayOptions): Promise<0 | 1 | 2>
     await gateway.stop();
     await metrics?.close();
     await server.close();
+    unwatch();
     unlisten();
   }
+}
+
+/** Milliseconds between two looks at a watched file. */
+const LOOK_EVERY = 500;
+
+/**
+ * By looking, because editors replace a file and orchestrators the directory behind a link; a notice about the old
+ * file would be the last one. Returns how to stop.
+ */
+function watch(file: string, onChange: () => void): () => void {
+  const looked = (now: Stats, before: Stats) => {
+    // Not there: it is being replaced.
+    const changed = now.mtimeMs !== before.mtimeMs || now.ino !== before.ino || now.size !== before.size;
+    if (now.ino !== 0 && changed) onChange();
+  };
+  watchFile(file, { interval: LOOK_EVERY, persistent: false }, looked);
+  return () => unwatchFile(file, looked);
+}
+
+function reloadAndLog(reload: () => Promise<Methods['reload']['result']>, logger: Logger): void {
+  reload().then(
+    ({ generation, changes }) => logger.info({ generation, changes: changes.length }, 'reloaded'),
+    (error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      const code = error instanceof VpcConnError ? error.code : undefined;
+      logger.error({ code }, `not reloaded, nothing has changed: ${reason}`);
+    },
+  );
 }
 
 function changeLogLevel(logger: Logger, level: unknown): Methods['logLevel']['result'] {
@@ -124,11 +158,7 @@ async function listenForScrapes(
   return await startMetricsServer({ listen, place: placeOf(settings, 'metrics.listen'), metrics, logger });
 }
 
-function listenToSignals(
-  io: Io,
-  logger: Logger,
-  actions: { end(): void; reload(): Promise<Methods['reload']['result']> },
-): () => void {
+function listenToSignals(io: Io, logger: Logger, actions: { end(): void; reload(): void }): () => void {
   let asked = false;
   const stop = (signal: NodeJS.Signals) => {
     if (asked) {
@@ -140,16 +170,7 @@ function listenToSignals(
     logger.info({ signal }, 'stopping');
     actions.end();
   };
-  const hangUp = () => {
-    actions.reload().then(
-      ({ generation, changes }) => logger.info({ generation, changes: changes.length }, 'reloaded'),
-      (error: unknown) => {
-        const reason = error instanceof Error ? error.message : String(error);
-        const code = error instanceof VpcConnError ? error.code : undefined;
-        logger.error({ code }, `not reloaded, nothing has changed: ${reason}`);
-      },
-    );
-  };
+  const hangUp = () => actions.reload();
   io.signals.on('SIGINT', stop).on('SIGTERM', stop).on('SIGHUP', hangUp);
   return () => {
     io.signals.off('SIGINT', stop).off('SIGTERM', stop).off('SIGHUP', hangUp);

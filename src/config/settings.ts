@@ -88,6 +88,8 @@ export interface Settings {
     readonly owner?: string;
     readonly group?: string;
   };
+  /** Absent: no listener. */
+  readonly metrics?: { readonly host: string; readonly port: number };
   readonly log: {
     readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error';
     readonly format: 'auto' | 'pretty' | 'json';

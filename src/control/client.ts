@@ -47,6 +47,8 @@ export interface ControlClient {
   logLevel(level?: LogLevel): Promise<Methods['logLevel']['result']>;
   /** Those in force. */
   settings(): Promise<Settings>;
+  /** Changes the level of the gateway's log, or only asks for it. */
+  logLevel(level?: LogLevel): Promise<Methods['logLevel']['result']>;
   /** Resolves when the gateway has stopped and removed its socket, so that another may take its place. */
   stop(): Promise<Methods['stop']['result']>;
   close(): void;
@@ -126,6 +128,7 @@ class Client implements ControlClient {
   reload = () => this.call('reload');
   logLevel = (level?: LogLevel) => this.call('logLevel', level === undefined ? {} : { level });
   settings = () => this.call('settings');
+  logLevel = (level?: LogLevel) => this.call('logLevel', level === undefined ? {} : { level });
 
   async open(): Promise<Socket> {
     if (this.#closed) throw new VpcConnError('control-closed', 'This control client is closed.');

@@ -23,6 +23,7 @@ const FIXED: readonly (readonly [key: string, value: (settings: Settings) => unk
   ['control.mode', (settings) => settings.control.mode],
   ['control.owner', (settings) => settings.control.owner],
   ['control.group', (settings) => settings.control.group],
+  ['metrics.listen', ({ metrics }) => metrics && `${metrics.host} ${metrics.port}`],
   ['log.format', (settings) => settings.log.format],
 ];
 

@@ -107,6 +107,10 @@ t.test('wrong usage ends with 2, in one plain sentence', async (t) => {
     [['-c', 'x.yaml', '-o', 'eth1'], /'-c, --config <file>' cannot be used with .*-o/],
     [['check', '-c', 'x.yaml', '--dst_addr=198.18.0.2'], /cannot be used with .*-d/],
     [['-c', '/nowhere/x.yaml'], /nowhere/],
+    [
+      ['-o', 'lo', '-t', 'lo', '-d', '198.18.0.2', '-s', '198.18.0.1', '--reload-on-change'],
+      /needs a file.*-c/,
+    ],
   ];
   for (const [argv, expected] of cases) {
     const { code, out, err } = await cli(...argv);

@@ -23,6 +23,7 @@ function handlers(changes: Partial<Handlers> = {}): Handlers {
     reload: async () => ({ generation: 2, changes: ['peer vpc-b added'] }),
     logLevel: () => ({ level: 'info' }),
     settings: () => settings(),
+    logLevel: () => ({ level: 'info' }),
     stop: async () => ({ stopped: true }),
     ...changes,
   };

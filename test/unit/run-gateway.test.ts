@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, unwatchFile, watchFile, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -68,14 +68,14 @@ interface Changes {
   reload?: () => Settings;
   prepare?: (gateway: FakeGateway) => void;
   socket?: string;
+  watchedFile?: string;
   metrics?: { host: string; port: number };
   surroundings?: () => Promise<readonly Finding[]>;
 }
 
-function start(
-  t: Test,
-  { reload, prepare, metrics, surroundings, socket = join(temporaryDirectory(t), 'a.sock') }: Changes = {},
-) {
+function start(t: Test, changes: Changes = {}) {
+  const { reload, prepare, watchedFile, metrics, surroundings } = changes;
+  const socket = changes.socket ?? join(temporaryDirectory(t), 'a.sock');
   const settings = { ...settingsFor(socket), ...(metrics && { metrics }) };
   const gateway = new FakeGateway(settings);
   prepare?.(gateway);
@@ -88,6 +88,7 @@ function start(
     logger,
     createGateway: () => gateway,
     ...(reload === undefined ? {} : { reload }),
+    ...(watchedFile === undefined ? {} : { watchedFile }),
     ...(surroundings && { surroundings }),
   });
   const messages = () =>
@@ -198,6 +199,38 @@ t.test('reload: by socket, by SIGHUP, of a faulty file, without a file', async (
   await t.rejects(other.reload(), { code: 'no-file', exitCode: 2 });
   await other.stop();
   t.equal(await flags.ended, 0);
+});
+
+t.test('a watched file is read again when it changes, however it is replaced', async (t) => {
+  const directory = temporaryDirectory(t);
+  const watchedFile = join(directory, 'gateway.yaml');
+  writeFileSync(watchedFile, 'one');
+  const reload = () => ({ ...settingsFor(''), name: readFileSync(watchedFile, 'utf8') });
+  const run = start(t, { reload, watchedFile });
+  const reloads = () =>
+    run.gateway.calls.filter((call) => call.startsWith('reload')).map((call) => call.slice(7));
+  const until = async (name: string) => {
+    while (reloads().at(-1) !== name) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  await run.ready();
+  writeFileSync(watchedFile, 'three');
+  await until('three');
+  writeFileSync(join(directory, 'draft'), 'fourteen');
+  renameSync(join(directory, 'draft'), watchedFile);
+  await until('fourteen');
+  run.io.signals.emit('SIGTERM', 'SIGTERM');
+  t.equal(await run.ended, 0);
+  const before = reloads().length;
+  writeFileSync(watchedFile, 'five');
+  await new Promise<void>((resolve) => {
+    const seen = () => {
+      unwatchFile(watchedFile, seen);
+      resolve();
+    };
+    watchFile(watchedFile, { interval: 20 }, seen);
+    writeFileSync(watchedFile, 'sixteen');
+  });
+  t.equal(reloads().length, before, 'nobody looks any more');
 });
 
 t.test('a second signal ends at once', async (t) => {
