@@ -94,7 +94,8 @@ t.test('traceroute and path MTU discovery over IPv6 (checklist 43)', { skip }, a
     }
   }
   for (const gateway of [a, b]) {
-    const { drop_multicast: _, drop_too_big: told = 0, ...rest } = await drops(gateway);
+    // The router sends redirects, from its link-local address: the way to b3 leaves by where it came in.
+    const { drop_multicast: _, drop_link_local: __, drop_too_big: told = 0, ...rest } = await drops(gateway);
     t.same(rest, {}, `${gateway.name} dropped nothing else`);
     t.equal(told, (await totals(gateway)).icmp_errors, 'than what was too big for the tunnel, and told');
   }
