@@ -88,8 +88,6 @@ export interface Settings {
     readonly owner?: string;
     readonly group?: string;
   };
-  /** Absent: no listener. */
-  readonly metrics?: { readonly host: string; readonly port: number };
   readonly log: {
     readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error';
     readonly format: 'auto' | 'pretty' | 'json';

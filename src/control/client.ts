@@ -128,7 +128,6 @@ class Client implements ControlClient {
   reload = () => this.call('reload');
   logLevel = (level?: LogLevel) => this.call('logLevel', level === undefined ? {} : { level });
   settings = () => this.call('settings');
-  logLevel = (level?: LogLevel) => this.call('logLevel', level === undefined ? {} : { level });
 
   async open(): Promise<Socket> {
     if (this.#closed) throw new VpcConnError('control-closed', 'This control client is closed.');

@@ -141,8 +141,6 @@ export interface Methods {
   logLevel: { params: { level?: LogLevel }; result: { level: LogLevel } };
   /** Those in force: what a reload of another file would be compared with. */
   settings: { params: Record<string, never>; result: Settings };
-  /** Without a level it only tells; a reload sets the one of the file again. */
-  logLevel: { params: { level?: LogLevel }; result: { level: LogLevel } };
   stop: { params: Record<string, never>; result: { stopped: true } };
 }
 

@@ -23,7 +23,6 @@ function handlers(changes: Partial<Handlers> = {}): Handlers {
     reload: async () => ({ generation: 2, changes: ['peer vpc-b added'] }),
     logLevel: () => ({ level: 'info' }),
     settings: () => settings(),
-    logLevel: () => ({ level: 'info' }),
     stop: async () => ({ stopped: true }),
     ...changes,
   };

@@ -100,21 +100,6 @@ async function againstRunning(next: Settings, io: Io): Promise<Finding[]> {
   return [{ severity: 'info', code: 'reload-nothing', message: 'a reload would change nothing.' }];
 }
 
-/** What the gateway of these settings says, if it runs. */
-async function runningWith({ control, name }: Settings): Promise<StatusResult | undefined> {
-  try {
-    const client = await connect({ socket: control.socket, timeout: 1000 });
-    try {
-      const status = await client.status();
-      return status.name === name ? status : undefined;
-    } finally {
-      client.close();
-    }
-  } catch {
-    return undefined;
-  }
-}
-
 function line({ severity, message, remedy }: Finding): string {
   return [`${severity}: ${message}`, remedy].filter((part) => part !== undefined && part !== '').join(' ');
 }
