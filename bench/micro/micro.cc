@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <array>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
@@ -21,6 +22,7 @@
 #include <random>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -214,6 +216,110 @@ Bytes Encapsulated(const Bytes& inner) {
   return WithEthernet(ip, kUnderlayMac);
 }
 
+// UDP frames of so many masqueraded flows, 64 local endpoints for each port, through one direction in batches
+// as the workers take them. Stays where it is.
+class MasqueradeBench {
+ public:
+  // Both directions go over the same flows.
+  struct Flows {
+    forward::SharedState shared;
+    std::vector<std::pair<forward::FarEndpoint, forward::NearEndpoint>> ends;
+    std::vector<uint16_t> ports;  // that stand for the far endpoints
+    std::unique_ptr<forward::Snapshot> snapshot;
+  };
+
+  static std::shared_ptr<Flows> Open(uint32_t count) {
+    auto flows = std::make_shared<Flows>();
+    forward::TableContents contents = Table(0);
+    contents.peers[0].masquerade_unlisted = true;
+    contents.masquerade_first_port = 1024;
+    contents.masquerade_last_port = 65535;
+    contents.masquerade_addresses = {kGateway};
+    contents.masquerade_flows = 1'200'000;
+    flows->shared.bindings.Configure({1024, 65535, {kGateway}, contents.masquerade_flows});
+    std::vector<forward::NeighborRecord> neighbors = {
+        {.scope = forward::kScopeUnderlay, .address = kFarTunnel, .neighbor = {.mac = kPeerMac, .slot = 64}}};
+    for (uint16_t i = 0; i < 64; i++) {
+      neighbors.push_back({.scope = forward::kScopeOverlay,
+                           .address = kLocalHost + i,
+                           .neighbor = {.mac = kHostMac + i, .slot = i}});
+    }
+    flows->snapshot = forward::BuildSnapshot(
+        1, std::make_shared<const forward::ForwardingTable>(std::move(contents)), neighbors);
+    for (uint32_t i = 0; i < count; i++) {
+      const forward::FarEndpoint far{0, kFarNetwork + i / 64 / 200, static_cast<uint16_t>(1024 + i / 64)};
+      const forward::NearEndpoint near{kLocalHost + i % 64, static_cast<uint16_t>(i)};
+      const auto opened = flows->shared.bindings.FromFar(forward::NatProtocol::udp, far, near, 0, 1);
+      if (opened.outcome != forward::Bindings::Outcome::mapped) {
+        std::fprintf(stderr, "micro: flow %u was refused\n", i);
+        std::exit(1);
+      }
+      flows->ends.emplace_back(far, near);
+      flows->ports.push_back(opened.mapping.port);
+    }
+    return flows;
+  }
+
+  // `random`: nullptr: the flows send in the order in which they were opened.
+  MasqueradeBench(Direction direction, std::shared_ptr<Flows> flows, const Bytes& frame, std::mt19937* random)
+      : flows_(std::move(flows)),
+        ip_at_(wire::kEthernetHeader + (direction == Direction::decap ? wire::kOuterHeaders : 0)),
+        ring_(std::vector<Bytes>(kBatch, frame)),
+        pipeline_(direction, flows_->shared, counters_, events_, flusher_) {
+    std::vector<uint32_t> order(flows_->ends.size());
+    for (uint32_t i = 0; i < order.size(); i++) order[i] = i;
+    if (random != nullptr) std::shuffle(order.begin(), order.end(), *random);
+    for (const uint32_t i : order) {
+      const auto& [far, near] = flows_->ends[i];
+      Bytes ip(frame.begin() + ip_at_, frame.begin() + ip_at_ + kHeaders);
+      const bool decap = direction == Direction::decap;
+      test::Put16(ip, 10, 0);
+      test::Put32(ip, 12, decap ? far.address : near.address);
+      test::Put32(ip, 16, decap ? near.address : kGateway);
+      test::Put16(ip, 20, decap ? far.port : near.port);
+      test::Put16(ip, 22, decap ? near.port : flows_->ports[i]);
+      test::Put16(ip, 10, static_cast<uint16_t>(~test::ReferenceSum(std::span(ip).first(wire::kIpv4Header))));
+      std::copy(ip.begin(), ip.end(), headers_.emplace_back().begin());
+    }
+  }
+
+  void Run(uint32_t units) {
+    std::array<forward::ReceivedFrame, forward::kLookAhead> group;
+    for (uint32_t done = 0; done < units; done += forward::kLookAhead) {
+      for (uint32_t i = 0; i < forward::kLookAhead; i++) {
+        group[i] = ring_.Take(done + i);
+        std::memcpy(group[i].data + ip_at_, headers_[at_].data(), kHeaders);
+        if (++at_ == headers_.size()) at_ = 0;
+      }
+      pipeline_.LookAhead(group, *flows_->snapshot);
+      for (forward::ReceivedFrame& frame : group) {
+        const forward::Verdict verdict = pipeline_.Process(frame, *flows_->snapshot, 1);
+        if (verdict.disposition == forward::Disposition::forwarded) continue;
+        std::fprintf(stderr, "micro: a masqueraded frame was not forwarded (disposition %d, reason %d)\n",
+                     static_cast<int>(verdict.disposition), static_cast<int>(verdict.reason));
+        std::exit(1);
+      }
+      if ((done + forward::kLookAhead) % kBatch == 0) pipeline_.Flush();
+    }
+    pipeline_.Flush();
+  }
+
+ private:
+  static constexpr uint32_t kBatch = 128;
+  static constexpr uint32_t kHeaders = wire::kIpv4Header + 4;
+  static constexpr uint32_t kFarNetwork = 0x0a020000;  // 10.2.0.0
+
+  const std::shared_ptr<Flows> flows_;
+  const uint32_t ip_at_;
+  std::vector<std::array<uint8_t, kHeaders>> headers_;
+  size_t at_ = 0;
+  Ring ring_;
+  forward::CounterBlock counters_;
+  IgnoredEvents events_;
+  DiscardingFlusher flusher_;
+  forward::Pipeline pipeline_;
+};
+
 // One direction with everything it needs; stays where it is.
 struct Bench {
   Bench(Direction direction, uint32_t addresses, const std::vector<Bytes>& frames, uint32_t batch)
@@ -257,6 +363,7 @@ class Suite {
     AddRewrites();
     AddEncap();
     AddDecap();
+    AddMasquerade();
     return std::move(pieces_);
   }
 
@@ -305,7 +412,7 @@ class Suite {
     }
   }
 
-  // What masquerade does for a packet, with flows in random order: of 64 local endpoints for each port.
+  // One lookup after the other, in random order: what a packet alone pays.
   void AddFlows() {
     for (const uint32_t count : {1'000U, 1'000'000U}) {
       const auto bindings = std::make_shared<forward::Bindings>();
@@ -419,6 +526,33 @@ class Suite {
     const auto merged = std::make_shared<Bench>(Direction::decap, 1, flow, kRing);
     Add("coalesce", "decap and coalescing of a TCP flow, each segment",
         [merged](uint32_t units) { merged->Run(units, {}); });
+  }
+
+  void AddMasquerade() {
+    // No UDP checksum: the frames differ in their headers alone.
+    Bytes to_far = Udp(64);
+    Bytes to_near = Udp(64, kFarHost, kLocalHost);
+    test::Put16(to_far, wire::kIpv4Header + wire::kUdpChecksumOffset, 0);
+    test::Put16(to_near, wire::kIpv4Header + wire::kUdpChecksumOffset, 0);
+    const Bytes encap = WithEthernet(to_far, kOverlayMac);
+    const Bytes decap = Encapsulated(WithEthernet(to_near, kOverlayMac));
+    for (const auto& [count, name, known] : {std::tuple{1'000U, "1k", "1,000"},
+                                             {10'000U, "10k", "10,000"},
+                                             {100'000U, "100k", "100,000"},
+                                             {1'000'000U, "1m", "1,000,000"}}) {
+      const auto flows = MasqueradeBench::Open(count);
+      for (const Direction direction : {Direction::encap, Direction::decap}) {
+        const bool out = direction == Direction::encap;
+        for (std::mt19937* random : {static_cast<std::mt19937*>(nullptr), &random_}) {
+          const auto bench = std::make_shared<MasqueradeBench>(direction, flows, out ? encap : decap, random);
+          Add(std::string("masquerade-") + (out ? "encap-" : "decap-") + name +
+                  (random == nullptr ? "" : "-random"),
+              std::string(out ? "encap" : "decap") + " of a masqueraded UDP frame, " + known + " flows" +
+                  (random == nullptr ? " in turn" : " in random order"),
+              [bench](uint32_t units) { bench->Run(units); });
+        }
+      }
+    }
   }
 
   static std::vector<Bytes> Repeated(const Bytes& frame) { return std::vector<Bytes>(kRing, frame); }

@@ -148,6 +148,26 @@ void Bindings::FromNear(NatProtocol protocol, const Mapping& mapping, const Near
   if (flow != kNone) Touch(flow, protocol, tcp_flags, false, now);
 }
 
+void Bindings::FetchFromNear(NatProtocol protocol, const Mapping& mapping, const NearEndpoint& near) const {
+  if (!tables_ || mapping.address == 0) return;
+  const uint32_t pool_index = PoolIndexOf(mapping.address);
+  if (pool_index == kNone) return;
+  const uint32_t binding = NumberOf(protocol, pool_index, mapping.port);
+  __builtin_prefetch(&SlotOf(binding));
+  tables_->flows.Fetch(Pack(near), binding);
+}
+
+void Bindings::FetchBinding(NatProtocol protocol, const FarEndpoint& far) const {
+  if (tables_) tables_->far.Fetch(Pack(far), static_cast<uint32_t>(protocol));
+}
+
+void Bindings::FetchFlow(NatProtocol protocol, const FarEndpoint& far, const NearEndpoint& near) const {
+  if (!tables_) return;
+  const uint32_t place = tables_->far.Find(Pack(far), static_cast<uint32_t>(protocol));
+  if (place == kNone) return;
+  tables_->flows.Fetch(Pack(near), tables_->far.value(place).load(std::memory_order_relaxed));
+}
+
 // A flow that is erased at this moment may pass its last second and flag on to the next one in its place:
 // that one then lives a little longer, or as if closed, until its own next segments say otherwise.
 void Bindings::Touch(uint32_t flow, NatProtocol protocol, uint8_t tcp_flags, bool from_far, uint32_t now) {

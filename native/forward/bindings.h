@@ -60,6 +60,12 @@ class Bindings {
   void FromNear(NatProtocol protocol, const Mapping& mapping, const NearEndpoint& near, uint8_t tcp_flags,
                 uint32_t now);
 
+  // Ask memory for what is read next, for frames that wait (forward/look_ahead.h): for FromNear all of it,
+  // for FromFar first the binding, then, which reads that, the flow.
+  void FetchFromNear(NatProtocol protocol, const Mapping& mapping, const NearEndpoint& near) const;
+  void FetchBinding(NatProtocol protocol, const FarEndpoint& far) const;
+  void FetchFlow(NatProtocol protocol, const FarEndpoint& far, const NearEndpoint& near) const;
+
   struct InUse {
     uint32_t bindings;
     uint32_t flows;

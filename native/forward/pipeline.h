@@ -6,9 +6,11 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "forward/context.h"
+#include "forward/look_ahead.h"
 
 namespace vpc_conn::forward {
 
@@ -28,6 +30,17 @@ class Pipeline {
   // Handles one frame; counts it under exactly one of forwarded, punted, held or a drop reason. What is to be
   // sent is in the batch until Flush.
   Verdict Process(ReceivedFrame& frame, const Snapshot& snapshot, uint32_t now_seconds);
+
+  // Hints at frames that are processed next, at most kLookAhead of them, which reads ahead what they need.
+  void LookAhead(std::span<const ReceivedFrame> frames, const Snapshot& snapshot) const {
+    const ForwardingTable& table = *snapshot.table;
+    if (!table.masquerades()) return;
+    if (direction_ == Direction::encap) {
+      LookAheadEncap(frames, table, shared_.bindings);
+    } else {
+      LookAheadDecap(frames, table, shared_.bindings, strip_marker_);
+    }
+  }
 
   // Tries the held frames again: after a new snapshot, and once a second. Flushes.
   void RetryHeld(const Snapshot& snapshot, uint32_t now_seconds);

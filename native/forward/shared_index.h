@@ -44,6 +44,11 @@ class SharedIndex {
     return kNone;
   }
 
+  // Asks memory for what Find will read first. Any thread.
+  void Fetch(uint64_t key, uint32_t owner) const {
+    __builtin_prefetch(&chunks_[Home(key | kInUse, owner)], 1);
+  }
+
   // The key is not in it yet, and there is room. Under the mutex.
   uint32_t Insert(uint64_t key, uint32_t owner, uint32_t value, uint8_t state) {
     key |= kInUse;

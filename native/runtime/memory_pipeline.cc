@@ -52,6 +52,7 @@ MemoryPipeline::Result MemoryPipeline::Process(forward::Direction direction, std
   std::copy(frame.begin(), frame.end(), received.data);
   events_.SetTime(now_seconds_);
   if (pipeline.holding()) pipeline.RetryHeld(*snapshot_, now_seconds_);
+  pipeline.LookAhead({&received, 1}, *snapshot_);
   const forward::Verdict verdict = pipeline.Process(received, *snapshot_, now_seconds_);
   pipeline.Flush();
   return {verdict, std::exchange(sent_, {}), std::exchange(replies_, {}), queue_.Take()};

@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "runtime/clock.h"
@@ -130,13 +131,19 @@ void Worker::Run() {
 
 uint32_t Worker::ReceiveBatch(const forward::Snapshot& snapshot, uint32_t now_seconds, bool woken) {
   uint32_t count = 0;
-  forward::ReceivedFrame frame;
-  while (count < kReceiveBatch) {
-    const io::RxRing::Next next = ring_.Take(frame);
-    if (next == io::RxRing::Next::none) break;
-    count++;
-    pipeline_.Process(frame, snapshot, now_seconds);
+  auto next = io::RxRing::Next::frame;
+  while (next != io::RxRing::Next::none && count < kReceiveBatch) {
+    uint32_t group = 0;
+    // A large frame ends its group: there is but one buffer for them.
+    do {
+      next = ring_.Take(group_[group]);
+      if (next != io::RxRing::Next::none) group++;
+    } while (group < group_.size() && next != io::RxRing::Next::none && next != io::RxRing::Next::large);
+    const auto frames = std::span(group_).first(group);
+    pipeline_.LookAhead(frames, snapshot);
+    for (forward::ReceivedFrame& frame : frames) pipeline_.Process(frame, snapshot, now_seconds);
     if (next == io::RxRing::Next::large) pipeline_.Flush();
+    count += group;
   }
   if (count != 0) {
     pipeline_.Flush();

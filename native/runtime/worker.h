@@ -1,6 +1,7 @@
 // A worker: one thread, one direction, its own receive socket and ring, its own send socket and counters.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <string>
@@ -115,6 +116,7 @@ class Worker {
   uint32_t not_woken_ = 0;
   bool choosing_ = false;  // the known pairs' filter is in place; JS thread
   forward::Pipeline pipeline_;
+  std::array<forward::ReceivedFrame, forward::kLookAhead> group_;  // taken, handled next
   std::thread thread_;
 };
 
