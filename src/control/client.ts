@@ -47,8 +47,6 @@ export interface ControlClient {
   logLevel(level?: LogLevel): Promise<Methods['logLevel']['result']>;
   /** Those in force. */
   settings(): Promise<Settings>;
-  /** Changes the level of the gateway's log, or only asks for it. */
-  logLevel(level?: LogLevel): Promise<Methods['logLevel']['result']>;
   /** Resolves when the gateway has stopped and removed its socket, so that another may take its place. */
   stop(): Promise<Methods['stop']['result']>;
   close(): void;
