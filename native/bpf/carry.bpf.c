@@ -98,13 +98,6 @@ static __attribute__((always_inline)) void add(__u64* to, __u64 by) {
   __sync_fetch_and_add(to, by);
 }
 
-/* A full barrier: what is read before and after it lies between (sequence lock). */
-static __attribute__((always_inline)) __u32 version_of(struct known_flow* flow) {
-  __u32 nothing = 0;
-  __asm__ volatile("" : "+r"(nothing)); /* or the compiler makes a plain load of it */
-  return __sync_fetch_and_add(&flow->version, nothing);
-}
-
 /* Bytes of the headers that each packet of the frame has; 0: something about it needs the worker. */
 static __attribute__((always_inline)) __u32 plain_headers(const struct __sk_buff* skb, struct headers* h,
                                                           __u32 overlay_mtu) {
@@ -142,7 +135,7 @@ static __attribute__((always_inline)) int known(const struct __sk_buff* skb, str
   const __u32 headers = plain_headers(skb, h, settings->overlay_mtu);
   if (headers == 0) return 0;
 
-  const __u32 version = version_of(flow);
+  const __u32 version = version_of(&flow->version);
   if ((version & 1) != 0 || flow->generation != generation || flow->peer != peer ||
       flow->source != h->source || flow->destination != h->destination) {
     return 0;
@@ -152,7 +145,7 @@ static __attribute__((always_inline)) int known(const struct __sk_buff* skb, str
     if (((const __u16*)flow->far_mac)[i] != ((const __u16*)h->destination_mac)[i]) return 0;
   }
   __builtin_memcpy(chosen->macs, flow->local_mac, 6);
-  if (version_of(flow) != version) return 0;
+  if (version_of(&flow->version) != version) return 0;
   __builtin_memcpy(chosen->macs + 6, settings->overlay_mac, 6);
   chosen->slot = slot;
   chosen->peer = peer;

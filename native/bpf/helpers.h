@@ -36,6 +36,13 @@ static
 #define BE16(v) __builtin_bswap16(v)
 #define BE32(v) __builtin_bswap32(v)
 
+/* Of a sequence lock. A full barrier: what is read before and after it lies between. */
+static __attribute__((always_inline, unused)) __u32 version_of(__u32* version) {
+  __u32 nothing = 0;
+  __asm__ volatile("" : "+r"(nothing)); /* or the compiler makes a plain load of it */
+  return __sync_fetch_and_add(version, nothing);
+}
+
 /* A map that the loader creates; the ELF symbol's name says which one it is. */
 struct map_definition {
   __u32 type;

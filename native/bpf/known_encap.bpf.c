@@ -3,10 +3,10 @@
  * filter, then the tc program. The filter chooses: a frame that it keeps from the C++ path is the tc
  * program's.
  *
- * It chooses only plain packets: IPv4 without options, no fragments, TCP (no SYN, whose MSS is clamped), UDP,
- * ICMP echo, no larger than the tunnel, no super-frames. Everything else, and every pair that is not known,
- * takes the C++ path, which alone refuses. The order of a flow is kept: the kernel takes over only when the
- * C++ path is through with every frame of the cell that it was given. */
+ * It chooses only plain packets: IPv4 without options, no fragments, TCP in small packets (no SYN, whose MSS
+ * is clamped), UDP, ICMP echo, no larger than the tunnel, no super-frames. Everything else, and every pair
+ * that is not known, takes the C++ path, which alone refuses. The order of a flow is kept: the kernel takes
+ * over only when the C++ path is through with every frame of the cell that it was given. */
 #include "helpers.h"
 #include "layout.h"
 #include "pace.h"
@@ -57,6 +57,7 @@ struct ethernet_and_ipv4 {
   __u16 source[2];
   __u16 destination[2];
 };
+#define BULK 576 /* TCP in longer packets is the workers', which send it in batches */
 #define ETHERNET 14
 #define HEADERS 34
 
@@ -123,12 +124,12 @@ static __attribute__((always_inline)) int is_for_kernel6(struct __sk_buff* skb,
 
 /* Whether packets of this kind need no decision of their own. */
 static __attribute__((always_inline)) int is_plain(struct __sk_buff* skb, const struct ethernet_and_ipv4* h,
-                                                  __u32 total_length) {
+                                                   __u32 total_length) {
   __u8 l4[20];
   if (h->protocol == 6) {
     if (total_length < 40 || bpf_skb_load_bytes(skb, HEADERS, l4, 20)) return 0;
     const __u32 headers = (l4[12] >> 4) * 4 + 20;
-    return (l4[13] & 2) == 0 && headers >= 40 && headers <= total_length;
+    return (l4[13] & 2) == 0 && headers >= 40 && headers <= total_length && total_length <= BULK;
   }
   if (total_length < 28 || bpf_skb_load_bytes(skb, HEADERS, l4, 8)) return 0;
   if (h->protocol == 17) {
@@ -142,9 +143,9 @@ static __attribute__((always_inline)) int choose(struct __sk_buff* skb, const st
                                                  struct known_pair* pair,
                                                  const struct known_settings* settings,
                                                  struct known_handoff* handoff) {
-  /* Atomic, so that what stands behind it is read after it. */
   if (!settings->active || settings->reviewed != settings->published) return 0;
-  if (__sync_fetch_and_add(&pair->version, 0) == 0) return 0;
+  const __u32 version = version_of(&pair->version);
+  if (version == 0 || (version & 1) != 0) return 0;
   if (pair->source != join(h->source) || pair->destination != join(h->destination)) return 0;
   if (skb->pkt_type != 0 || skb->vlan_present || skb->gso_size) return 0;
   if (h->version_ihl != 0x45 || (h->fragment & BE16(0x3fff)) != 0) return 0;
@@ -162,14 +163,15 @@ static __attribute__((always_inline)) int choose(struct __sk_buff* skb, const st
   }
 
   __builtin_memcpy(handoff->header, pair->header, sizeof handoff->header);
+  handoff->header_bytes = pair->header_bytes;
+  handoff->peer = pair->peer;
   __u16* ip = (__u16*)(handoff->header + 14);
   const __u16 outer_length = BE16((__u16)(total_length + 36));
   const __u16 tos = (__u16)((h->tos & pair->tos_mask) | pair->tos_fixed) << 8;
   ip[0] |= tos;
   ip[1] = outer_length;
   ip[5] = (__u16)~folded((__u16)~ip[5] + (__u32)outer_length + tos);
-  handoff->header_bytes = pair->header_bytes;
-  handoff->peer = pair->peer;
+  if (version_of(&pair->version) != version) return 0;
   handoff->length = skb->len;
   if (!pair->used) pair->used = 1;
   return 1;

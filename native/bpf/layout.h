@@ -46,7 +46,7 @@ struct pace {
  * belongs to all pairs whose addresses fall on it, one of which may be known. */
 #define KNOWN_CELLS 8192
 struct known_pair {
-  __u32 version; /* 0: nobody is known; written last, so that the rest is true while it is not 0 */
+  __u32 version; /* 0 or odd: nobody is known, or it is being written (a sequence lock) */
   __u32 source;  /* addresses as they stand on the wire */
   __u32 destination;
   __u16 mtu; /* of the tunnel: longest inner IPv4 packet */

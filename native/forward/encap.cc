@@ -28,12 +28,11 @@ struct Route {
   uint32_t quoted_source = 0;
 };
 
-std::optional<DropReason> CheckSource(const Packet& packet, const ForwardingTable& table) {
-  const uint32_t source = packet.source;
+std::optional<DropReason> CheckSource(uint32_t source, bool icmp_error, const ForwardingTable& table) {
   if (const auto reason = UnforwardableDestination(source)) return reason;
   // A subnet's router has one of the reserved addresses; path MTU discovery needs its errors. The far gateway
   // puts its own address in the place of such a source.
-  if (table.IsReserved(source) && !IsIcmpError(packet)) return DropReason::reserved_address;
+  if (table.IsReserved(source) && !icmp_error) return DropReason::reserved_address;
   // Only the gateway itself may send from these: carrying such a packet would loop (RFC 3378 section 4).
   if (source == table.contents().overlay_address || table.IsProxied(source) || table.IsPoolAddress(source)) {
     return DropReason::looped;
@@ -225,6 +224,14 @@ void CountSent(Context& context, const Peer& peer, uint32_t packets, uint64_t in
 
 }  // namespace
 
+bool IsPlainPair(uint32_t source, uint32_t destination, const Peer& peer, const ForwardingTable& table) {
+  if (peer.resolve_through_tunnel || UnforwardableDestination(destination)) return false;
+  if (destination == table.contents().overlay_address || table.IsReserved(destination)) return false;
+  const auto far = table.FarHostOf(destination);
+  if (!far || far->address != destination || &table.peers()[far->peer] != &peer) return false;
+  return !CheckSource(source, false, table);
+}
+
 Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
   const ForwardingTable& table = context.table();
   const TableContents& contents = table.contents();
@@ -274,7 +281,8 @@ Verdict Encapsulate(ReceivedFrame& frame, Context& context) {
   } else {
     return Verdict::Drop(DropReason::not_proxied);
   }
-  if (const auto reason = CheckSource(packet, table)) return Verdict::Drop(*reason);
+  if (const auto reason = CheckSource(packet.source, IsIcmpError(packet), table))
+    return Verdict::Drop(*reason);
   if (route.masqueraded && packet.IsFragment()) {
     if (const auto verdict = FollowFragments(packet, frame, context, route)) return *verdict;
   }

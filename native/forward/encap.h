@@ -10,4 +10,8 @@ namespace vpc_conn::forward {
 // when the verdict is held. Worker thread.
 Verdict Encapsulate(ReceivedFrame& frame, Context& context);
 
+// Whether a plain packet (no ICMP error, no fragment) from `source` to `destination` goes to `peer`, with
+// nothing but MACs changed, under any neighbors.
+bool IsPlainPair(uint32_t source, uint32_t destination, const Peer& peer, const ForwardingTable& table);
+
 }  // namespace vpc_conn::forward

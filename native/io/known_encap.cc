@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "bpf/programs.h"
+#include "forward/encap.h"
 #include "forward/segment.h"
 #include "io/system_error.h"
 #include "wire/endian.h"
@@ -18,8 +19,6 @@ namespace vpc_conn::io {
 
 namespace {
 
-// A program that still reads a forgotten cell must not see the next pair in it.
-constexpr uint32_t kQuarantineSeconds = 2;
 // A pair that is silent for so long gives its cell to another one.
 constexpr uint32_t kIdleSeconds = 30;
 constexpr uint32_t kTcShot = 2;  // TC_ACT_SHOT
@@ -34,6 +33,10 @@ uint32_t CellOf(uint32_t source, uint32_t destination) {
 }
 static_assert(KNOWN_CELLS == 1u << (32 - 19));
 static_assert(KNOWN_PEERS == forward::kMaxPeers);
+
+bool IsKnown(const known_pair& entry) {
+  return entry.version != 0 && (entry.version & 1) == 0;
+}
 
 template <typename T>
 std::atomic_ref<T> Shared(T& value) {
@@ -92,8 +95,10 @@ void KnownEncap::Offer(const forward::KnownPair& pair, uint32_t now_seconds) {
   const uint32_t index = CellOf(pair.source, pair.destination);
   known_pair& entry = pairs()[index];
   Cell& cell = cells_[index];
-  if (entry.version != 0) return;  // this pair already, or one that has the cell until it is idle
-  if (cell.changed != 0 && now_seconds - cell.changed < kQuarantineSeconds) return;
+  if (IsKnown(entry)) return;  // this pair already, or one that has the cell until it is idle
+  const uint32_t writing = entry.version | 1;
+  Shared(entry.version).store(writing, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
   entry.source = InMemory(pair.source);
   entry.destination = InMemory(pair.destination);
   entry.mtu = pair.peer->inner_mtu;
@@ -106,14 +111,14 @@ void KnownEncap::Offer(const forward::KnownPair& pair, uint32_t now_seconds) {
     wire::StoreMac(entry.header + wire::kOuterHeaders, *pair.inner_mac);
     entry.header_bytes += sizeof(wire::Mac);
   }
-  cell = {.neighbor_slot = pair.outer->neighbor_slot, .changed = now_seconds};
-  Shared(entry.version).store(1, std::memory_order_release);
+  cell = {.neighbor_slot = pair.outer->neighbor_slot, .used_seconds = now_seconds};
+  Shared(entry.version).store(writing + 1, std::memory_order_release);
   known_.push_back(index);
 }
 
-void KnownEncap::Forget(uint32_t cell, uint32_t now_seconds) {
-  Shared(pairs()[cell].version).store(0, std::memory_order_release);
-  cells_[cell].changed = now_seconds;
+void KnownEncap::Forget(uint32_t cell) {
+  known_pair& entry = pairs()[cell];
+  Shared(entry.version).store(entry.version | 1, std::memory_order_seq_cst);
 }
 
 void KnownEncap::Done(uint64_t taken, uint64_t lost) {
@@ -131,11 +136,16 @@ void KnownEncap::Done(uint64_t taken, uint64_t lost) {
 }
 
 const forward::OuterHeader* KnownEncap::StillTrue(const known_pair& pair, const forward::Snapshot& snapshot,
-                                                  const forward::SharedState& shared) {
+                                                  const forward::SharedState& shared, bool same_table) {
   const forward::Peer* peer = snapshot.table->PeerById(pair.peer);
   if (peer == nullptr) return nullptr;
   const forward::OuterHeader& outer = snapshot.outer[snapshot.table->PeerIndex(*peer)];
-  if (!outer.resolved || std::memcmp(outer.bytes.data(), pair.header, wire::kOuterHeaders) != 0) {
+  if (!outer.resolved || std::memcmp(outer.bytes.data(), pair.header, wire::kOuterHeaders) != 0 ||
+      outer.tos_mask != pair.tos_mask || outer.tos_fixed != pair.tos_fixed || peer->inner_mtu != pair.mtu) {
+    return nullptr;
+  }
+  if (!same_table &&
+      !forward::IsPlainPair(InMemory(pair.source), InMemory(pair.destination), *peer, *snapshot.table)) {
     return nullptr;
   }
   if (snapshot.any_failed) {
@@ -158,16 +168,16 @@ void KnownEncap::Review(const forward::Snapshot& snapshot, const forward::Shared
     known_pair& pair = pairs()[index];
     Cell& cell = cells_[index];
     if (Shared(pair.used).exchange(0, std::memory_order_relaxed) != 0) {
-      cell.changed = now_seconds;
+      cell.used_seconds = now_seconds;
       shared.neighbor_use[cell.neighbor_slot].store(now_seconds, std::memory_order_relaxed);
     }
-    if (same_table && now_seconds - cell.changed < kIdleSeconds) {
-      if (const forward::OuterHeader* outer = StillTrue(pair, snapshot, shared)) {
+    if (now_seconds - cell.used_seconds < kIdleSeconds) {
+      if (const forward::OuterHeader* outer = StillTrue(pair, snapshot, shared, same_table)) {
         cell.neighbor_slot = outer->neighbor_slot;
         return false;
       }
     }
-    Forget(index, now_seconds);
+    Forget(index);
     return true;
   });
   Shared(settings().reviewed).store(static_cast<uint32_t>(snapshot.generation), std::memory_order_release);
@@ -234,7 +244,6 @@ void KnownEncap::Test() {
   if (stranger || behind || still_behind || !sent || again || broken) {
     throw std::runtime_error("the self-test of encapsulation in the kernel failed");
   }
-  Forget(CellOf(kSource, kDestination), 0);
   known_.clear();
   pairs()[CellOf(kSource, kDestination)] = {};
   cells_[CellOf(kSource, kDestination)] = {};

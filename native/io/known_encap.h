@@ -52,14 +52,14 @@ class KnownEncap final : public forward::KnownPairs {
   // What the worker knows of a cell besides what the programs see.
   struct Cell {
     uint16_t neighbor_slot = 0;
-    uint32_t changed = 0;  // when it was forgotten, or last seen in use
+    uint32_t used_seconds = 0;
   };
 
   void Test();
-  void Forget(uint32_t cell, uint32_t now_seconds);
+  void Forget(uint32_t cell);
   // The outer header that the pair's packets still get; nullptr: the pair must be decided anew.
   static const forward::OuterHeader* StillTrue(const known_pair& pair, const forward::Snapshot& snapshot,
-                                               const forward::SharedState& shared);
+                                               const forward::SharedState& shared, bool same_table);
 
   known_settings& settings() const { return *static_cast<known_settings*>(settings_.data()); }
   known_pair* pairs() const { return static_cast<known_pair*>(pairs_.data()); }

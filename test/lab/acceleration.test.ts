@@ -186,7 +186,7 @@ t.test('leave: segmentation offload switched on by hand in the middle', { skip }
   await transfer.moves(2 * MIB);
   t.equal(await superFrames(a), before, 'user space cuts');
   await ethtool(lab, 'tso', 'off');
-  await lab.waitFor(async () => (await encap(a)).rung === 'segment', { what: 'stepping up' });
+  await lab.waitFor(async () => (await encap(a)).rung === 'full', { what: 'stepping up' });
   await transfer.moves(2 * MIB);
   t.ok((await superFrames(a)) > before, 'the kernel cuts again');
   const { bytes, sha256, received } = await transfer.finish();

@@ -647,7 +647,7 @@ t.test('acceleration follows the interface, and is told', async (t) => {
       dataplane: { acceleration: 'segment', workers: 1, offloads: 'leave', spin: 50, icmpErrors: 100 },
     }),
   });
-  t.match(gateway.status(), { state: 'running', acceleration: { encap: { rung: 'full' } } });
+  t.match(gateway.status(), { state: 'running', acceleration: { encap: { rung: 'segment' } } });
   kernel.turn('tx-tcp-segmentation', true);
   machine.watching?.();
   await until(() => dataPlane.segmenting === 'user-space');

@@ -138,6 +138,11 @@ t.test('check', async (t) => {
       capabilities: () => 0xffffffffffn,
       sysctl: () => undefined,
       probeGuard: () => 'netdev ingress',
+      readText: () => undefined,
+      askEni: async () => undefined,
+      clockSynchronized: () => true,
+      driverOf: () => undefined,
+      probePeers: async () => [],
       kernelOffloads: new OffloadsDouble(),
     });
   };
