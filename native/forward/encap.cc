@@ -208,12 +208,12 @@ void OfferPair(Context& context, const Packet& packet, const Route& route, const
   const Peer& peer = context.table().peers()[route.peer];
   if (route.masqueraded || route.quoted || peer.resolve_through_tunnel) return;
   if (route.far_host != packet.destination) return;
+  if (!inner_mac.known) return;  // it will be with the first answer
   if (context.snapshot.any_failed) {
     const Neighbor* source = context.snapshot.neighbors.Find(NeighborKey(kScopeOverlay, packet.source));
     if (source != nullptr && source->failed) return;
   }
-  context.known_pairs->Offer({packet.source, packet.destination, &peer, &outer,
-                              inner_mac.known ? std::optional(inner_mac.mac) : std::nullopt},
+  context.known_pairs->Offer({packet.source, packet.destination, &peer, &outer, inner_mac.mac},
                              context.now_seconds);
 }
 
